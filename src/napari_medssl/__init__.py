@@ -1,0 +1,52 @@
+"""Annotation-efficient segmentation: pretrain without labels, annotate a little, explore a lot.
+
+The names below are the whole public API. They are loaded on first use, so that importing the package
+(which napari does to find the plugin) never pays for, or even needs, torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_medssl.engine.api import evaluate, finetune, predict, pretrain, resume, similar
+    from napari_medssl.project import Project, Run
+
+try:
+    from napari_medssl._version import __version__
+except ImportError:  # a source tree that was never built
+    __version__ = "0+unknown"
+
+_HOME = {
+    "Project": "napari_medssl.project",
+    "Run": "napari_medssl.project",
+    "evaluate": "napari_medssl.engine.api",
+    "finetune": "napari_medssl.engine.api",
+    "predict": "napari_medssl.engine.api",
+    "pretrain": "napari_medssl.engine.api",
+    "resume": "napari_medssl.engine.api",
+    "similar": "napari_medssl.engine.api",
+}
+
+__all__ = [
+    "Project",
+    "Run",
+    "__version__",
+    "evaluate",
+    "finetune",
+    "predict",
+    "pretrain",
+    "resume",
+    "similar",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

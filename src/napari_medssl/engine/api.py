@@ -1,0 +1,324 @@
+"""The Python interface: each function carries out one job in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tifffile
+import torch
+
+from napari_medssl.engine.job import execute
+from napari_medssl.engine.predicting import check_channels, find_run, model_of, score
+from napari_medssl.errors import MedsslError
+from napari_medssl.events import Done, Event, Saved
+from napari_medssl.explore.similarity import PixelEmbedding
+from napari_medssl.learn.devices import DeviceName, choose_device
+from napari_medssl.learn.features import calibrate, pixel_embedding
+from napari_medssl.project import Project, Run, load_truth
+from napari_medssl.project.checkpoint import atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_medssl.evaluate import Evaluation
+    from napari_medssl.learn.finetune import Mode
+
+__all__ = ["evaluate", "finetune", "predict", "pretrain", "resume", "similar"]
+
+OnEvent = Callable[[Event], None]
+
+
+def pretrain(
+    project: Project | str | Path,
+    method: str = "medsass",
+    *,
+    config: Mapping[str, Any] | None = None,
+    network: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    from_run: str | None = None,
+    device: DeviceName = "auto",
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+) -> Run:
+    """Pretrain a network on a project's images, without labels.
+
+    Parameters
+    ----------
+    project : Project or path
+        The project.
+    method : str
+        Key of a pretext method (``medssl describe`` lists them).
+    config, network, training : mapping, optional
+        Settings that differ from the defaults, of the method, of `NetworkConfig`, of `TrainingConfig`.
+    from_run : str, optional
+        Name of an earlier run to start from.
+    device : {"auto", "cpu", "cuda", "mps"}
+        Where to compute.
+    seed : int
+        Same seed, same result (on the same machine).
+    on_event : callable, optional
+        Called with every event.
+
+    Returns
+    -------
+    Run
+        Finished, with its weights.
+
+    Raises
+    ------
+    MedsslError
+        If a setting is refused or the training fails.
+    """
+    return _train(
+        project,
+        {
+            "kind": "pretrain",
+            "method": method,
+            "method_config": dict(config or {}),
+            "network": dict(network or {}),
+            "training": dict(training or {}),
+            "from_run": from_run,
+            "device": device,
+            "seed": seed,
+        },
+        on_event,
+    )
+
+
+def finetune(
+    project: Project | str | Path,
+    *,
+    from_run: str | None = None,
+    mode: Mode = "frozen",
+    images: Iterable[str] | None = None,
+    network: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    device: DeviceName = "auto",
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+) -> Run:
+    """Train on a project's annotations.
+
+    Parameters
+    ----------
+    project : Project or path
+        The project.
+    from_run : str, optional
+        Name of the run to start from; a fresh network otherwise.
+    mode : {"probe", "frozen", "full"}
+        Linear probe on the features, decoder on a frozen encoder, or the whole network.
+    images : iterable of str, optional
+        Annotated images to use; all of them by default.
+    network, training : mapping, optional
+        Settings that differ from the defaults, of `NetworkConfig`, of `FinetuneConfig`.
+    device, seed, on_event
+        As for `pretrain`.
+
+    Returns
+    -------
+    Run
+        Finished, with its weights.
+
+    Raises
+    ------
+    MedsslError
+        If a setting is refused, nothing is annotated, or the training fails.
+    """
+    return _train(
+        project,
+        {
+            "kind": "finetune",
+            "from_run": from_run,
+            "mode": mode,
+            "images": None if images is None else list(images),
+            "network": dict(network or {}),
+            "training": dict(training or {}),
+            "device": device,
+            "seed": seed,
+        },
+        on_event,
+    )
+
+
+def resume(project: Project | str | Path, run: str, *, on_event: OnEvent | None = None) -> Run:
+    """Go on with a stopped run; the result is what it would have been without the stop.
+
+    Raises
+    ------
+    MedsslError
+        If the run is done, is being worked on, or has no checkpoint.
+    """
+    return _train(project, {"kind": "resume", "run": run}, on_event)
+
+
+def predict(
+    source: Project | str | Path,
+    *,
+    run: str | Path | Run,
+    out: str | Path | None = None,
+    images: Iterable[str] | None = None,
+    overwrite: bool = True,
+    device: DeviceName = "auto",
+    on_event: OnEvent | None = None,
+) -> list[Path]:
+    """Segment the images of a project, or of a folder that is none.
+
+    Parameters
+    ----------
+    source : Project or path
+        A project, or a folder of images (then `out` is needed, and `run` is a path or a `Run`).
+    run : str, path or Run
+        Which model.
+    out : path, optional
+        Folder for the label TIFFs; the project's own predictions by default.
+    images : iterable of str, optional
+        Names of the images; all by default.
+    overwrite : bool
+        Segment images again that have a prediction.
+    device, on_event
+        As for `pretrain`.
+
+    Returns
+    -------
+    list of Path
+        The files written: uint16, 1 is background, 2 and above are the classes.
+    """
+    path = source.path if isinstance(source, Project) else Path(source)
+    is_project = isinstance(source, Project) or (path / "project.json").is_file()
+    job = {
+        "kind": "predict",
+        "project" if is_project else "folder": str(path),
+        "run": str(run.path if isinstance(run, Run) else run),
+        "out": None if out is None else str(out),
+        "images": None if images is None else list(images),
+        "overwrite": overwrite,
+        "device": device,
+    }
+    written = []
+    for event in execute(job):
+        if isinstance(event, Saved):
+            written.append(Path(event.path))
+        if on_event is not None:
+            on_event(event)
+    return written
+
+
+def similar(
+    project: Project | str | Path,
+    *,
+    run: str,
+    image: str,
+    at: tuple[int, int],
+    out: str | Path | None = None,
+    device: DeviceName = "auto",
+) -> NDArray[np.float32]:
+    """Compare every pixel of an image with one of them, as the network sees them.
+
+    Parameters
+    ----------
+    project : Project or path
+        The project.
+    run : str
+        Name of the run whose features are used.
+    image : str
+        Name of the image.
+    at : tuple of int
+        Query pixel (y, x).
+    out : path, optional
+        Also write the map there, as float32 TIFF.
+    device : {"auto", "cpu", "cuda", "mps"}
+        Where to compute.
+
+    Returns
+    -------
+    ndarray of shape (Y, X)
+        Cosine similarity of the pixel embeddings, float32 in [-1, 1]; 1 at the query.
+
+    References
+    ----------
+    Pix2Rep, figure 2.
+    """
+    project = _open(project)
+    found = find_run(run, project)
+    chosen = torch.device(choose_device(device).name)
+    model = model_of(found).to(chosen)
+    check_channels(model, project, found)
+    if image not in project.images:
+        raise MedsslError(
+            f"There is no image {image!r} in the project.",
+            advice="Names are paths relative to the image folder.",
+        )
+    planes = project.planes(image)
+    calibrate(model, project, device=chosen)
+    features = pixel_embedding(model, planes, stride=1, device=chosen)
+    shape = (planes.shape[1], planes.shape[2])
+    heat = PixelEmbedding(features, stride=1, shape=shape).similarity([at])
+    if out is not None:
+        with atomic(Path(out)) as temporary:
+            tifffile.imwrite(temporary, heat, compression="zlib")
+    return heat
+
+
+def evaluate(
+    project: Project | str | Path,
+    *,
+    run: str,
+    truth: str | Path,
+    images: Iterable[str] | None = None,
+    device: DeviceName = "auto",
+    on_event: OnEvent | None = None,
+) -> Evaluation:
+    """Predict the images that have truth with a run, and score them.
+
+    Parameters
+    ----------
+    project : Project or path
+        The project.
+    run : str
+        Name of the run.
+    truth : path
+        Folder of masks, found by image name.
+    images : iterable of str, optional
+        Names of the images to score; all that have truth by default.
+    device, on_event
+        As for `pretrain`.
+
+    Returns
+    -------
+    Evaluation
+        Scores per image and class, their means, and pooled over all pixels.
+    """
+    project = _open(project)
+    job = {
+        "kind": "evaluate",
+        "project": str(project.path),
+        "run": run,
+        "truth": str(truth),
+        "images": None if images is None else list(images),
+        "device": device,
+    }
+    predicted = []
+    for event in execute(job):
+        if isinstance(event, Saved):
+            predicted.append(event.image)
+        if on_event is not None:
+            on_event(event)
+    return score(project, project.run(run), load_truth(project, truth), tuple(predicted))
+
+
+def _open(project: Project | str | Path) -> Project:
+    return project if isinstance(project, Project) else Project.open(project)
+
+
+def _train(project: Project | str | Path, job: dict[str, Any], on_event: OnEvent | None) -> Run:
+    project = _open(project)
+    name = ""
+    for event in execute(job | {"project": str(project.path)}):
+        if on_event is not None:
+            on_event(event)
+        if isinstance(event, Done):
+            name = event.run
+    return project.run(name)

@@ -1,0 +1,189 @@
+"""A job: what to do, strictly checked, and how it is carried out as a stream of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field
+
+from napari_medssl.config import Config, ConfigError, advanced
+from napari_medssl.errors import MedsslError
+from napari_medssl.learn.control import Control
+from napari_medssl.learn.devices import DeviceName
+from napari_medssl.learn.finetune import FinetuneConfig, Mode
+from napari_medssl.learn.networks import NetworkConfig
+from napari_medssl.learn.training import TrainingConfig
+
+if TYPE_CHECKING:
+    from napari_medssl.events import Event
+
+__all__ = [
+    "EvaluateJob",
+    "FinetuneJob",
+    "Job",
+    "PredictJob",
+    "PretrainJob",
+    "ResumeJob",
+    "execute",
+    "parse_job",
+]
+
+
+class _ProjectJob(Config):
+    project: str
+    """The project folder."""
+    device: DeviceName = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+
+
+class _TrainingJob(_ProjectJob):
+    network: NetworkConfig = NetworkConfig()
+    """The network; ignored when the job starts from an earlier run, whose network it then is."""
+    from_run: str | None = None
+    """An earlier run to start from."""
+    seed: int = advanced(0, ge=0, lt=2**31)
+    """Same seed, same result (on the same machine)."""
+    threads: int | None = advanced(None, ge=1, le=1024)
+    """CPU threads; unset leaves it to torch."""
+
+
+class PretrainJob(_TrainingJob):
+    """Learn from images alone."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    method: str = "medsass"
+    """Key of the pretext method."""
+    method_config: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the method."""
+    training: TrainingConfig = TrainingConfig()
+    """How long, how fast."""
+
+
+class FinetuneJob(_TrainingJob):
+    """Learn from annotations."""
+
+    kind: Literal["finetune"] = "finetune"
+    mode: Mode = "frozen"
+    """What is trained: a linear probe on the features, the decoder (frozen encoder), or everything."""
+    images: tuple[str, ...] | None = None
+    """Annotated images to use; unset means all of them."""
+    training: FinetuneConfig = FinetuneConfig()
+    """How long, how fast."""
+
+
+class PredictJob(Config):
+    """Segment images."""
+
+    kind: Literal["predict"] = "predict"
+    project: str | None = None
+    """The project folder."""
+    folder: str | None = None
+    """Instead of a project: a folder of images."""
+    run: str
+    """Name of a run of the project, or the path of a run folder."""
+    out: str | None = None
+    """Where the label images go; unset means the project's predictions."""
+    images: tuple[str, ...] | None = None
+    """Images to segment; unset means all of them."""
+    overwrite: bool = True
+    """Segment images again that have a prediction of this run."""
+    device: DeviceName = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+
+    def model_post_init(self, context: object, /) -> None:
+        """Refuse anything but exactly one source of images, and a folder without `out`."""
+        if (self.project is None) == (self.folder is None):
+            raise ValueError("give either a project or a folder")
+        if self.folder is not None and self.out is None:
+            raise ValueError("a folder without a project needs `out`, the folder for the results")
+
+
+class EvaluateJob(_ProjectJob):
+    """Score a run's predictions against truth, predicting first where needed."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    run: str
+    """Name of the run."""
+    truth: str
+    """Folder with masks, found by image name."""
+    images: tuple[str, ...] | None = None
+    """Images to score; unset means all that have truth."""
+
+
+class ResumeJob(Config):
+    """Go on with a stopped run, as if it had never stopped."""
+
+    kind: Literal["resume"] = "resume"
+    project: str
+    """The project folder."""
+    run: str
+    """Name of the run."""
+    device: DeviceName | None = None
+    """Where to compute; unset means what the run asked for."""
+
+
+Job = PretrainJob | FinetuneJob | PredictJob | EvaluateJob | ResumeJob
+_JOBS: dict[str, type[Job]] = {
+    "pretrain": PretrainJob,
+    "finetune": FinetuneJob,
+    "predict": PredictJob,
+    "evaluate": EvaluateJob,
+    "resume": ResumeJob,
+}
+
+
+def parse_job(data: object, *, where: str = "job") -> Job:
+    """Check a job.
+
+    Raises
+    ------
+    ConfigError
+        Saying of each setting what is wrong with it and what is allowed.
+    """
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind not in _JOBS:
+        raise ConfigError(f"{where}: kind = {kind!r}: a job is one of {', '.join(_JOBS)}.")
+    job: Job = _JOBS[kind].parse(data, where=where)
+    return job
+
+
+def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Iterator[Event]:
+    """Carry out a job.
+
+    Parameters
+    ----------
+    job : dict or Job
+        What to do.
+    control : Control, optional
+        Pauses, resumes and stops it from another thread.
+
+    Yields
+    ------
+    Event
+        `Started` first, `Done` last. Jobs that make a run write their events into it as well.
+
+    Raises
+    ------
+    MedsslError
+        If the job is refused or fails; a run keeps what it had, and the reason.
+    """
+    from napari_medssl.engine import predicting, runs  # they import this module's jobs
+
+    parsed = parse_job(job) if isinstance(job, dict) else job
+    control = control or Control()
+    if isinstance(parsed, PredictJob):
+        events = predicting.predict(parsed, control)
+    elif isinstance(parsed, EvaluateJob):
+        events = predicting.evaluate(parsed, control)
+    else:
+        events = runs.start(parsed, control)
+    try:
+        yield from events
+    except torch.cuda.OutOfMemoryError as error:
+        raise MedsslError(
+            "The GPU has not enough free memory for this job.",
+            advice="Lower batch_size or patch_size, close other programs that use the GPU, "
+            'or choose the device "cpu".',
+        ) from error

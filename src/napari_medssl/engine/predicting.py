@@ -1,0 +1,192 @@
+"""Prediction of a whole project or folder, and its score."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_medssl.engine.job import EvaluateJob, PredictJob
+from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate import Evaluation
+from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Saved, Started
+from napari_medssl.learn.devices import choose_device
+from napari_medssl.learn.networks import SegmentationModel, load_model
+from napari_medssl.learn.predict import predict_labels
+from napari_medssl.project import Project, Run, load_truth
+from napari_medssl.project.checkpoint import read_labels, write_tiff_labels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_medssl.learn.control import Control
+
+__all__ = ["evaluate", "find_run", "model_of", "predict", "score"]
+
+
+def find_run(name: str, project: Project | None) -> Run:
+    """Give a run by its name in the project, or by the path of its folder."""
+    path = Path(name).expanduser()
+    if project is not None and not path.is_dir():
+        return project.run(name)
+    if not path.is_dir():
+        raise MedsslError(f"There is no run folder {path}.", advice="Give the path of a run.")
+    return Run(path)
+
+
+def model_of(run: Run) -> SegmentationModel:
+    """Load a run's best model."""
+    weights = run.weights("best")
+    if weights is None:
+        raise MedsslError(
+            f"The run {run.name} has no weights ({run.status}).", advice="Choose another run."
+        )
+    return load_model(weights)
+
+
+def predict(job: PredictJob, control: Control) -> Iterator[Event]:
+    """Segment the images of a project, or of a folder."""
+    if job.project is not None:
+        project = Project.open(job.project)
+        run = find_run(job.run, project)
+        yield from _predict(job, project, run, control)
+        return
+    assert job.folder is not None
+    run = find_run(job.run, None)
+    with tempfile.TemporaryDirectory(prefix="medssl-") as scratch:
+        project = Project.create(job.folder, project=Path(scratch) / "project")
+        for skipped in project.report.skipped:
+            yield Note(level="warning", text=f"Left out {skipped.name}: {skipped.reason}")
+        spec = model_of(run).spec
+        project.update(channels=spec.channels, normalisation=spec.normalisation)
+        yield from _predict(job, project, run, control)
+
+
+def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> Iterator[Event]:
+    device = choose_device(job.device)
+    torch_device = torch.device(device.name)
+    model = model_of(run).to(torch_device)
+    check_channels(model, project, run)
+    names = _chosen(project, job.images)
+    targets = _targets(project, run, names, job.out)
+    if not job.overwrite:
+        names = tuple(name for name in names if not targets[name].is_file())
+    yield Started(
+        kind=job.kind,
+        title=f"Prediction of {len(names)} images with {run.name}",
+        total=len(names),
+        device=device,
+    )
+    began, failed = time.monotonic(), 0
+    for done, name in enumerate(names, start=1):
+        if control.paused:
+            yield Paused(step=done - 1)
+            control.wait_while_paused()
+            yield Resumed(step=done - 1)
+        if control.stopped:
+            summary = f"Stopped after {done - 1} of {len(names)} images."
+            yield Done(stopped=True, summary=summary)
+            return
+        try:
+            labels = predict_labels(model, project.planes(name), device=torch_device)
+        except (MedsslError, OSError) as error:  # one unreadable file does not end a folder
+            failed += 1
+            yield Note(level="warning", text=f"Left out {name}: {error}")
+            continue
+        write_tiff_labels(targets[name], labels, note={"run": run.name})
+        yield Saved(what="prediction", path=str(targets[name]), image=name)
+        rate = done / (time.monotonic() - began)
+        yield Progress(step=done, total=len(names), rate=rate, eta=(len(names) - done) / rate)
+    if names and failed == len(names):
+        raise MedsslError("Not one image could be segmented; the reasons stand above.")
+    where = job.out or f"predictions/{run.name}"
+    left_out = f", {failed} left out" if failed else ""
+    yield Done(summary=f"{len(names) - failed} images segmented into {where}{left_out}.")
+
+
+def check_channels(model: SegmentationModel, project: Project, run: Run) -> None:
+    """Refuse a model made for other channels than the project's."""
+    if model.spec.channels != project.settings.channels:
+        raise MedsslError(
+            f"The run {run.name} was made for the channels {', '.join(model.spec.channels)}; "
+            f"the images have {', '.join(project.settings.channels)}.",
+            advice="Choose a run that was made for such images.",
+        )
+
+
+def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
+    """Predict the images that have truth, then score them; `Done.metrics` has the means."""
+    project = Project.open(job.project)
+    run = project.run(job.run)
+    truth = load_truth(project, job.truth)
+    names = tuple(name for name in _chosen(project, job.images) if name in truth)
+    if not names:
+        raise MedsslError(f"No mask in {job.truth} belongs to an image of the project.")
+    prediction = PredictJob(
+        project=job.project, run=job.run, images=names, overwrite=True, device=job.device
+    )
+    for event in _predict(prediction, project, run, control):
+        if not isinstance(event, Done):
+            yield event
+        elif event.stopped:
+            yield event
+            return
+    result = score(project, run, truth, names)
+    metrics = {
+        f"{measure}/{label}": value
+        for label, values in result.mean.items()
+        for measure, value in values.items()
+    }
+    yield Done(
+        run=run.name,
+        summary=f"{len(result.images)} images: mean Dice {result.mean_dice:.3f}, "
+        f"mean IoU {result.mean_iou:.3f}.",
+        metrics=metrics,
+    )
+
+
+def score(
+    project: Project,
+    run: Run,
+    truth: Mapping[str, NDArray[np.uint16]],
+    names: tuple[str, ...],
+) -> Evaluation:
+    """Score the stored predictions of a run."""
+    classes = {info.value: info.name for info in project.settings.classes[1:]}
+    return Evaluation.of(
+        (
+            (name, read_labels(project.prediction_path(run.name, name)), truth[name])
+            for name in names
+        ),
+        classes=classes,
+        run=run.name,
+    )
+
+
+def _chosen(project: Project, images: tuple[str, ...] | None) -> tuple[str, ...]:
+    if images is None:
+        return project.images
+    unknown = sorted(set(images) - set(project.images))
+    if unknown:
+        raise MedsslError(
+            f"Not among the project's images: {', '.join(unknown[:5])}.",
+            advice="Names are paths relative to the image folder.",
+        )
+    return images
+
+
+def _targets(
+    project: Project, run: Run, names: tuple[str, ...], out: str | None
+) -> dict[str, Path]:
+    if out is None:
+        return {name: project.prediction_path(run.name, name) for name in names}
+    folder = Path(out).expanduser()
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    if len(set(stems)) == len(stems):
+        return {name: folder / f"{stem}.tif" for name, stem in zip(names, stems, strict=True)}
+    return {name: folder / f"{name}.tif" for name in names}

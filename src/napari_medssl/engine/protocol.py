@@ -1,0 +1,84 @@
+"""How the viewer and the engine talk: JSON lines, one object a line.
+
+Three ways to start the engine (``python -m napari_medssl.engine ...``):
+
+``run JOB.json``
+    Runs one job. Events on standard output. Reads `Command` lines from standard input when
+    ``--control`` is given; the end of standard input is then a stop (the viewer has gone).
+``describe``
+    Prints one `Description` and exits.
+``serve``
+    The warm engine: reads `Request` lines, answers each with a `Result` or a `Failed` event
+    carrying its id (other events may come before). Exits after `IDLE_SECONDS` without a request.
+
+This module imports neither torch nor Qt: both sides use it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from napari_medssl.config import Config
+from napari_medssl.events import Device
+
+__all__ = ["IDLE_SECONDS", "Command", "Description", "Method", "Request"]
+
+IDLE_SECONDS = 300.0
+
+
+class Command(Config):
+    """What a running job can be told."""
+
+    command: Literal["pause", "resume", "stop"]
+
+
+class Request(Config):
+    """What the warm engine can be asked; the answers' `Result.data` in brackets.
+
+    ``predict``
+        Segment one image with a run, write the prediction into the project
+        [``path``: label TIFF relative to the project, ``seconds``].
+    ``embed``
+        Write the pixel embedding of one image [``path``: ``.npy`` of float16 ``(Y/stride, X/stride, D)``
+        relative to the project, ``stride``, ``shape`` (of the image: Y, X), ``seconds``].
+    ``preview``
+        What a pretext method would learn from on one image, before any training
+        [``layers``: list of ``{"name", "kind": "labels" | "image" | "points", "path", "text"}``].
+    ``device``
+        [the fields of `Device`].
+    """
+
+    id: int
+    request: Literal["predict", "embed", "preview", "device"]
+    project: str = ""
+    run: str = ""
+    image: str = ""
+    method: str = ""
+    method_config: dict[str, Any] = Field(default_factory=dict)
+    threads: int | None = None
+    """Limit on CPU threads; 1 while a run trains."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Method(Config):
+    """One pretext method, as forms and ``medssl describe`` show it."""
+
+    key: str
+    title: str
+    summary: str
+    paper: str
+    config_schema: dict[str, Any]
+    """JSON Schema of ``method_config``."""
+
+
+class Description(Config):
+    """Everything a front needs to build its forms."""
+
+    version: str
+    device: Device
+    encoders: list[str]
+    jobs: dict[str, dict[str, Any]]
+    """JSON Schema of each kind of job: ``pretrain``, ``finetune``, ``predict``."""
+    methods: list[Method]

@@ -1,0 +1,296 @@
+"""Runs: pretraining and fine-tuning, from a checked job to weights that were tried out."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+
+from napari_medssl.engine.job import FinetuneJob, PretrainJob, ResumeJob, parse_job
+from napari_medssl.errors import MedsslError
+from napari_medssl.events import Device, Done, Event, Failed, Note, Started
+from napari_medssl.learn.devices import choose_device
+from napari_medssl.learn.features import calibrate
+from napari_medssl.learn.finetune import FinetuneTask, ProbeTask
+from napari_medssl.learn.networks import (
+    ModelSpec,
+    NetworkConfig,
+    SegmentationModel,
+    build_model,
+    load_model,
+    save_model,
+    transfer,
+)
+from napari_medssl.learn.predict import predict_probabilities
+from napari_medssl.learn.pretext import method as pretext_method
+from napari_medssl.learn.training import Task, train
+from napari_medssl.project import Project, Run
+
+if TYPE_CHECKING:
+    from napari_medssl.config import Config
+    from napari_medssl.learn.control import Control
+
+__all__ = ["start"]
+
+
+def start(job: PretrainJob | FinetuneJob | ResumeJob, control: Control) -> Iterator[Event]:
+    """Carry out a training job in a new run, or go on with an old one."""
+    project = Project.open(job.project)
+    if isinstance(job, ResumeJob):
+        run = project.run(job.run)
+        yield from _recorded(run, _resume(project, run, job, control))
+        return
+    if isinstance(job, PretrainJob):
+        method = pretext_method(job.method)  # both refuse early, before a run folder exists
+        config = method.config_type.parse(job.method_config, where=f"method_config of {job.method}")
+        job = job.model_copy(update={"method_config": config.model_dump(mode="json")})
+    else:
+        job = job.model_copy(update={"images": _annotated(project, job)})
+    source = _source(project, job)
+    if source is not None:
+        job = job.model_copy(update={"network": source.spec.network})
+    run = project.new_run(job.method if isinstance(job, PretrainJob) else f"finetune-{job.mode}")
+    run.write_job(job.model_dump(mode="json") | {"project": "."})
+    yield from _recorded(run, _train(project, run, job, control, source=source))
+
+
+def _resume(project: Project, run: Run, wish: ResumeJob, control: Control) -> Iterator[Event]:
+    if run.status == "done":
+        raise MedsslError(
+            f"The run {run.name} is done: there is nothing to go on with.",
+            advice="Start a new run from it (from_run).",
+        )
+    data = run.job | {"project": str(project.path)}
+    if wish.device is not None:
+        data["device"] = wish.device
+    job = parse_job(data, where=str(run.job_path))
+    assert isinstance(job, PretrainJob | FinetuneJob)
+    yield from _train(project, run, job, control, resume=True)
+
+
+def _recorded(run: Run, events: Iterator[Event]) -> Iterator[Event]:
+    """Hold the run's lock, write its events down, and leave the reason of a failure in it."""
+    with run.lock():
+        try:
+            for event in events:
+                run.append(event)
+                yield event
+        except Exception as error:
+            message = error.message if isinstance(error, MedsslError) else repr(error)
+            advice = error.advice if isinstance(error, MedsslError) else ""
+            details = traceback.format_exc()
+            run.append(Failed(error=message, advice=advice, details=details))
+            raise
+
+
+def _train(
+    project: Project,
+    run: Run,
+    job: PretrainJob | FinetuneJob,
+    control: Control,
+    *,
+    source: SegmentationModel | None = None,
+    resume: bool = False,
+) -> Iterator[Event]:
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    device = choose_device(job.device)
+    torch.manual_seed(job.seed)
+    notes: list[str] = []
+    model = _model(project, run, job, source, resume=resume, note=notes.append)
+    task = _task(project, job, model, device, fresh=_is_fresh(job))
+    title = _title(job, task)
+
+    def started(step: int) -> Started:
+        return Started(
+            kind=job.kind,
+            title=title,
+            run=run.name,
+            step=step,
+            total=job.training.steps,
+            device=device,
+        )
+
+    events = train(
+        task,
+        run=run,
+        config=job.training,
+        device=device,
+        control=control,
+        seed=job.seed,
+        resume=resume,
+        on_start=started,
+    )
+    for event in events:
+        yield event
+        if isinstance(event, Started):
+            for text in (*notes, *getattr(task, "notes", ())):
+                yield Note(text=text)
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
+        return
+    yield from _finish(project, run, job, device, stopped=control.stopped)
+
+
+def _model(
+    project: Project,
+    run: Run,
+    job: PretrainJob | FinetuneJob,
+    source: SegmentationModel | None,
+    *,
+    resume: bool,
+    note: Any,
+) -> SegmentationModel:
+    if resume:
+        if not run.last_path.is_file():
+            raise MedsslError(
+                f"The run {run.name} was stopped before its first checkpoint.",
+                advice="Start it anew.",
+            )
+        return SegmentationModel(load_model(run.last_path).spec)  # weights come with the checkpoint
+    settings = project.settings
+    if isinstance(job, PretrainJob):
+        classes = pretext_method(job.method).output_classes(project)
+        method, head = job.method, "network"
+    else:
+        classes, method = settings.classes, f"finetune-{job.mode}"
+        head = "probe" if job.mode == "probe" else "network"
+    if source is not None and source.spec.channels != settings.channels:
+        raise MedsslError(
+            f"The run {job.from_run} was made for the channels {source.spec.channels}, "
+            f"this project has {settings.channels}.",
+            advice="Start from another run, or from none.",
+        )
+    spec = ModelSpec(
+        network=job.network,
+        channels=settings.channels,
+        classes=classes,
+        normalisation=settings.normalisation,
+        head=cast('Literal["network", "probe"]', head),
+        method=method,
+        ancestry=(*(source.spec.ancestry if source is not None else ()), run.name),
+    )
+    if source is None:
+        return build_model(spec, note=note)
+    model = SegmentationModel(spec)
+    note(transfer(model, source, name=str(job.from_run)).text())
+    if head == "network":
+        model.feature_calibrated.fill_(False)  # the features are about to change
+    return model
+
+
+def _task(
+    project: Project,
+    job: PretrainJob | FinetuneJob,
+    model: SegmentationModel,
+    device: Device,
+    *,
+    fresh: bool,
+) -> Task:
+    if isinstance(job, PretrainJob):
+        method = pretext_method(job.method)
+        config: Config = method.config_type.parse(job.method_config)
+        return method(
+            config=config, model=model, project=project, training=job.training, seed=job.seed
+        )
+    assert job.images is not None  # resolved when the job started
+    common: dict[str, Any] = {
+        "model": model,
+        "project": project,
+        "images": job.images,
+        "config": job.training,
+        "seed": job.seed,
+    }
+    if job.mode != "probe":
+        return FinetuneTask(mode=job.mode, fresh=fresh, **common)
+    torch_device = torch.device(device.name)
+    model.to(torch_device)
+    calibrate(model, project, device=torch_device)
+    return ProbeTask(device=torch_device, **common)
+
+
+def _finish(
+    project: Project,
+    run: Run,
+    job: PretrainJob | FinetuneJob,
+    device: Device,
+    *,
+    stopped: bool,
+) -> Iterator[Event]:
+    """Calibrate the features of what is kept, and try it on one image before it is offered."""
+    torch_device = torch.device(device.name)
+    for path in (run.last_path, run.best_path):
+        if not path.is_file():
+            continue
+        model = load_model(path).to(torch_device)
+        if not bool(model.feature_calibrated):
+            calibrate(model, project, device=torch_device)
+            save_model(model, path)
+    planes = project.planes(project.images[0])[:, :512, :512]
+    if not np.isfinite(predict_probabilities(model, planes, device=torch_device)).all():
+        raise MedsslError(
+            "The trained network gives values that are not numbers, so it is not offered.",
+            advice="Train again with a lower learning rate.",
+        )
+    metrics = {name: values[-1][1] for name, values in run.metrics().items() if values}
+    scores = run.metrics().get("validation/dice", [])
+    if scores:
+        metrics["validation/dice"] = max(value for _, value in scores)
+    verb = "Stopped" if stopped else "Done"
+    steps = metrics_steps(run)
+    parts = [f"{verb} after {steps} of {job.training.steps} steps"]
+    if scores:
+        parts.append(f"validation Dice {metrics['validation/dice']:.3f}")
+    elif math.isfinite(metrics.get("loss", math.nan)):
+        parts.append(f"loss {metrics['loss']:.4f}")
+    early = steps < job.training.steps and not stopped
+    summary = "; ".join(parts) + (" (no further improvement)." if early else ".")
+    yield Done(run=run.name, stopped=stopped, summary=summary, metrics=metrics)
+
+
+def metrics_steps(run: Run) -> int:
+    """Give the number of steps that a run's metrics tell of."""
+    return max((step for step, _ in run.metrics().get("loss", [])), default=0)
+
+
+def _annotated(project: Project, job: FinetuneJob) -> tuple[str, ...]:
+    annotated = project.annotations.annotated()
+    wanted = annotated if job.images is None else job.images
+    missing = sorted(set(wanted) - set(annotated))
+    if missing:
+        raise MedsslError(
+            f"Not annotated, or not in the project: {', '.join(missing[:5])}.",
+            advice=f"Annotated are: {', '.join(annotated[:10]) or 'none'}.",
+        )
+    if not wanted:
+        raise MedsslError(
+            "No image is annotated yet.", advice="Paint some labels first, or import masks."
+        )
+    return tuple(wanted)
+
+
+def _source(project: Project, job: PretrainJob | FinetuneJob) -> SegmentationModel | None:
+    if job.from_run is None:
+        return None
+    run = project.run(job.from_run)
+    weights = run.weights("best")
+    if weights is None:
+        raise MedsslError(f"The run {run.name} has no weights yet.", advice="Choose another run.")
+    return load_model(weights)
+
+
+def _is_fresh(job: PretrainJob | FinetuneJob) -> bool:
+    network: NetworkConfig = job.network
+    return job.from_run is None and network.encoder_weights == "none"
+
+
+def _title(job: PretrainJob | FinetuneJob, task: Task) -> str:
+    images = getattr(task, "images", ())
+    count = f"{len(images)} image{'s' if len(images) != 1 else ''}"
+    if isinstance(job, PretrainJob):
+        return f"{pretext_method(job.method).title} pretraining on {count}"
+    names = {"probe": "Linear probe", "frozen": "Fine-tuning (frozen encoder)"}
+    return f"{names.get(job.mode, 'Fine-tuning')} on {count}"

@@ -1,0 +1,392 @@
+"""Learn from annotations: a linear probe, a decoder on a frozen encoder, or the whole network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from napari_medssl.config import advanced
+from napari_medssl.errors import MedsslError
+from napari_medssl.learn.augment import change_intensity, cut, draw_view
+from napari_medssl.learn.features import pixel_embedding
+from napari_medssl.learn.losses import IGNORED, dice_cross_entropy
+from napari_medssl.learn.patches import Batch, Cache, collate
+from napari_medssl.learn.predict import predict_probabilities
+from napari_medssl.learn.training import Task, TrainingConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.project import Project
+
+__all__ = ["MODES", "FinetuneConfig", "FinetuneTask", "Mode", "ProbeTask", "hold_out"]
+
+Mode = Literal["probe", "frozen", "full"]
+MODES: dict[str, str] = {
+    "probe": "Linear probe: one linear layer on the pretrained pixel features. Seconds.",
+    "frozen": "Frozen encoder: trains the decoder only. Minutes; safe with few annotations.",
+    "full": "Full: trains the whole network. Slowest; best with more annotations.",
+}
+
+IMAGES_FOR_HOLD_OUT = 5
+"""From this many annotated images on, whole images are held out; below, squares of them are."""
+PROBE_PIXELS = 4096
+"""Pixels per step of the linear probe."""
+PIXELS_PER_IMAGE = 20_000
+"""Pixels of each class and image that the linear probe keeps."""
+
+
+class FinetuneConfig(TrainingConfig):
+    """How long, how fast, and what is held out."""
+
+    steps: int = Field(300, ge=1, le=10_000_000)
+    """Number of optimiser steps."""
+    learning_rate: float = Field(1e-3, gt=0, le=10)
+    """Peak learning rate of what is new; pretrained parts use `pretrained_rate` of it."""
+    pretrained_rate: float = advanced(0.2, gt=0, le=1)
+    """Rate of pretrained parts as a share of the learning rate."""
+    validate_every: int = advanced(25, ge=1, le=1_000_000)
+    """Steps between two validations."""
+    patience: int = advanced(6, ge=0, le=10_000)
+    """Validations without improvement before stopping early; 0 never stops early."""
+    held_out: float = advanced(0.2, gt=0, le=0.5)
+    """Share of the annotations kept for validation: whole images if there are five, else squares."""
+    intensity: float = advanced(0.2, ge=0, lt=1)
+    """Strength of the brightness and contrast changes."""
+
+
+def hold_out(
+    labels: dict[str, NDArray[np.uint16]], *, share: float, seed: int
+) -> dict[str, NDArray[np.bool_]]:
+    """Choose the annotated pixels that validate; never an empty set, nor all of a class.
+
+    With at least five annotated images, whole images are held out (first those that together hold
+    every class). With fewer, squares of the images are, as large as the annotations allow, at
+    least one for every class.
+
+    Parameters
+    ----------
+    labels : dict of ndarray of shape (Y, X)
+        Annotated images; 0 is not annotated.
+    share : float
+        Wanted share, of images or of squares.
+    seed : int
+        Chooses which.
+
+    Returns
+    -------
+    dict of ndarray of shape (Y, X)
+        For each image, True where a pixel validates. A class with a single annotated pixel has it
+        in both sets.
+    """
+    rng = np.random.default_rng(seed)
+    names = sorted(labels)
+    held = {name: np.zeros(labels[name].shape, dtype=bool) for name in names}
+    values = sorted({int(v) for array in labels.values() for v in np.unique(array)} - {0})
+    if len(names) >= IMAGES_FOR_HOLD_OUT:
+        present = {name: set(np.unique(labels[name]).tolist()) - {0} for name in names}
+        count = max(1, round(share * len(names)))
+        chosen = [names[i] for i in rng.permutation(len(names))[:count]]
+        kept = set().union(*(present[name] for name in names if name not in chosen))
+        if kept == set(values) and set().union(*(present[n] for n in chosen)) == set(values):
+            for name in chosen:
+                held[name] = labels[name] > 0
+            return held
+    for value in values:
+        _hold_out_squares(labels, held, value, share, rng)
+    return held
+
+
+def _hold_out_squares(
+    labels: dict[str, NDArray[np.uint16]],
+    held: dict[str, NDArray[np.bool_]],
+    value: int,
+    share: float,
+    rng: np.random.Generator,
+) -> None:
+    """Hold out squares that contain a class, the largest of which there are at least three."""
+    for side in (64, 32, 16, 8, 4, 2, 1):
+        squares = [
+            (name, int(y), int(x))
+            for name in sorted(labels)
+            for y, x in np.unique(np.argwhere(labels[name] == value) // side, axis=0)
+        ]
+        if len(squares) >= 3 or side == 1:
+            break
+    count = min(max(1, round(share * len(squares))), max(1, len(squares) - 1))
+    for index in rng.permutation(len(squares))[:count]:
+        name, y, x = squares[index]
+        window = (slice(y * side, (y + 1) * side), slice(x * side, (x + 1) * side))
+        # Only this class: another one's only pixels may lie in the same square.
+        held[name][window] |= labels[name][window] == value
+
+
+@dataclass(frozen=True)
+class _Annotated:
+    """One annotated image: planes, class index per pixel (`IGNORED` where none), validation pixels."""
+
+    planes: NDArray[np.float32]
+    train: NDArray[np.int16]
+    validation: NDArray[np.int16]
+
+    @property
+    def nbytes(self) -> int:
+        return self.planes.nbytes + self.train.nbytes + self.validation.nbytes
+
+
+class _AnnotationTask(Task):
+    """What the probe and fine-tuning share: annotated images, split, and the score of a prediction."""
+
+    def __init__(
+        self,
+        *,
+        model: SegmentationModel,
+        project: Project,
+        images: tuple[str, ...],
+        config: FinetuneConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.project = project
+        self.images = images
+        self.training_config = config
+        labels = {name: project.annotations.read(name) for name in images}
+        self._check(labels)
+        self._labels = labels
+        self._held = hold_out(labels, share=config.held_out, seed=seed)
+        self._cache: Cache[_Annotated] = Cache(self._load)
+        self.notes = [self._split_note()]
+
+    def _check(self, labels: dict[str, NDArray[np.uint16]]) -> None:
+        classes = self.model.spec.classes
+        found = {int(v) for array in labels.values() for v in np.unique(array)} - {0}
+        unknown = found - {info.value for info in classes}
+        if unknown:
+            raise MedsslError(
+                f"Labels hold the values {sorted(unknown)}, which are no classes of the project.",
+                advice="Add the classes, or erase these labels.",
+            )
+        if len(found) < 2:
+            have = ", ".join(info.name for info in classes if info.value in found) or "nothing"
+            raise MedsslError(
+                f"Training needs annotations of at least two classes (background is one); there is {have}.",
+                advice="Paint some background and some of each class.",
+            )
+
+    def _split_note(self) -> str:
+        whole = [name for name in self.images if self._held[name][self._labels[name] > 0].all()]
+        pixels = sum(int(mask.sum()) for mask in self._held.values())
+        where = f"{len(whole)} whole images" if whole else "squares of the annotated images"
+        return f"Held out for validation: {pixels:,} annotated pixels ({where})."
+
+    def _load(self, name: str) -> _Annotated:
+        index = np.full(int(np.iinfo(np.uint16).max) + 1, IGNORED, dtype=np.int16)
+        for position, info in enumerate(self.model.spec.classes):
+            index[info.value] = position
+        target = index[self._labels[name]]
+        held = self._held[name]
+        train = np.where(held, np.int16(IGNORED), target)
+        if (train == IGNORED).all() and not held.any():
+            raise MedsslError(f"The image {name} has no annotation.")
+        validation = np.where(held, target, np.int16(IGNORED))
+        return _Annotated(planes=self.project.planes(name), train=train, validation=validation)
+
+    def _score(
+        self, pairs: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ) -> dict[str, float]:
+        """Give the Dice score over pixels, mean over the classes that the truth holds.
+
+        `pairs` are (predicted, true) class indices of the same pixels.
+        """
+        classes = self.model.spec.classes
+        n = len(classes)
+        confusion = np.zeros((n, n), dtype=np.int64)  # truth x prediction
+        for predicted, truth in pairs:
+            confusion += np.bincount(truth * n + predicted, minlength=n * n).reshape(n, n)
+        present = confusion.sum(1) > 0
+        dice = 2 * np.diag(confusion) / np.maximum(confusion.sum(0) + confusion.sum(1), 1)
+        mean = float(dice[present].mean())
+        per_class = {f"dice/{classes[i].name}": float(dice[i]) for i in np.flatnonzero(present)}
+        return {"dice": mean, "score": mean, **per_class}
+
+
+class FinetuneTask(_AnnotationTask):
+    """Trains the decoder, or everything, with Dice and cross-entropy on the annotated pixels.
+
+    Parameters
+    ----------
+    mode : {"frozen", "full"}
+        What is trained.
+    fresh : bool
+        The network was not pretrained: everything learns at the full rate, and the encoder's batch
+        norm is trained. A pretrained encoder keeps its batch statistics (small batches spoil them).
+    """
+
+    def __init__(self, *, mode: Literal["frozen", "full"], fresh: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mode, self.fresh = mode, fresh
+        if mode == "frozen":
+            for parameter in self.model.encoder_parameters():
+                parameter.requires_grad_(False)
+        # Patches are drawn around annotated pixels, every class equally often.
+        self._points: list[list[tuple[str, NDArray[np.int32]]]] = []
+        for info in self.model.spec.classes:
+            places = [
+                (name, np.argwhere((self._labels[name] == info.value) & ~self._held[name]))
+                for name in self.images
+            ]
+            found = [(name, xy.astype(np.int32)) for name, xy in places if len(xy)]
+            if found:
+                self._points.append(found)
+
+    def set_training(self) -> None:
+        """Train, but keep the batch statistics of a pretrained or frozen encoder."""
+        self.train()
+        if self.mode == "frozen" or not self.fresh:
+            for module in self.model.net.encoder.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Pretrained parts at a lower rate than the new last layer."""
+        config = self.training_config
+        assert isinstance(config, FinetuneConfig)
+        slow = rate if self.fresh else rate * config.pretrained_rate
+        groups = [
+            {"params": list(self.model.decoder_parameters()), "lr": slow},
+            {"params": list(self.model.head_parameters()), "lr": rate},
+        ]
+        if self.mode == "full":
+            groups.append({"params": list(self.model.encoder_parameters()), "lr": slow})
+        return groups
+
+    def batch(self, rng: np.random.Generator) -> Batch:
+        """Draw patches around annotated pixels: ``image`` (B, C, Y, X), ``target`` (B, Y, X)."""
+        config = self.training_config
+        assert isinstance(config, FinetuneConfig)
+        samples = []
+        for _ in range(config.batch_size):
+            places = self._points[int(rng.integers(len(self._points)))]
+            name, points = places[int(rng.integers(len(places)))]
+            y, x = points[int(rng.integers(len(points)))]
+            item = self._cache(name)
+            view = draw_view(
+                rng, item.train.shape, config.patch_size, centre=(float(y) + 0.5, float(x) + 0.5)
+            )
+            patch = change_intensity(rng, cut(item.planes, view), strength=config.intensity)
+            target = cut(item.train, view, labels=True).astype(np.int64)
+            sample: Batch = {"image": patch.astype(np.float32), "target": target}
+            samples.append(sample)
+        return collate(samples)
+
+    def validate(self) -> dict[str, float]:
+        """Give the Dice score over held-out pixels."""
+        device = next(self.parameters()).device
+
+        def pairs() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+            for name in self.images:
+                if self._held[name].any():
+                    item = self._cache(name)
+                    seen = item.validation != IGNORED
+                    chances = predict_probabilities(self.model, item.planes, device=device)
+                    yield chances.argmax(0)[seen], item.validation[seen].astype(np.int64)
+
+        return self._score(pairs())
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give Dice plus cross-entropy on the annotated pixels."""
+        return {"loss": dice_cross_entropy(self.model(batch["image"]), batch["target"])}
+
+
+class ProbeTask(_AnnotationTask):
+    """Trains one linear layer on pixel embeddings, which are computed once.
+
+    The model must be calibrated and its `spec.head` be ``probe``.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, *, device: torch.device, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        self.model.eval().to(device)
+        self._validation_pixels: list[tuple[Tensor, NDArray[np.int64]]] = []
+        pixels: dict[int, list[NDArray[np.float32]]] = {}
+        rng = np.random.default_rng(0)
+        for name in self.images:
+            item = self._load(name)
+            embedding = pixel_embedding(self.model, item.planes, stride=1, device=device)
+            for position in range(len(self.model.spec.classes)):
+                chosen = np.argwhere(item.train == position)
+                if len(chosen) > PIXELS_PER_IMAGE:
+                    chosen = chosen[rng.choice(len(chosen), PIXELS_PER_IMAGE, replace=False)]
+                if len(chosen):
+                    pixels.setdefault(position, []).append(embedding[chosen[:, 0], chosen[:, 1]])
+            seen = item.validation != IGNORED
+            if seen.any():
+                held = torch.from_numpy(embedding[seen])
+                self._validation_pixels.append((held, item.validation[seen].astype(np.int64)))
+        self._pixels = {position: np.concatenate(parts) for position, parts in pixels.items()}
+        everything = np.concatenate(list(self._pixels.values()))
+        self._start(everything.mean(0), everything.std(0) + 1e-6)
+
+    def _start(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
+        """Learn on standardised embeddings; folded into the layer, which stays one linear map."""
+        self.register_buffer("pixel_mean", torch.from_numpy(mean))
+        self.register_buffer("pixel_std", torch.from_numpy(std))
+        self.weight = nn.Parameter(torch.zeros_like(self.model.probe.weight))
+        self.bias = nn.Parameter(torch.zeros_like(self.model.probe.bias))
+
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Only the linear layer; a convex problem that takes a high rate."""
+        return [{"params": [self.weight, self.bias], "lr": 10 * rate}]
+
+    def set_training(self) -> None:
+        """Keep the network in eval mode: nothing but the linear layer learns."""
+        self.eval()
+
+    def batch(self, rng: np.random.Generator) -> Batch:
+        """Draw pixels of every class equally often: ``pixels`` (N, D), ``target`` (N)."""
+        each = PROBE_PIXELS // len(self._pixels)
+        drawn = [
+            (pool[rng.integers(len(pool), size=each)], np.full(each, position, dtype=np.int64))
+            for position, pool in sorted(self._pixels.items())
+        ]
+        return {
+            "pixels": np.concatenate([pixels for pixels, _ in drawn]),
+            "target": np.concatenate([target for _, target in drawn]),
+        }
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give the cross-entropy of the linear layer."""
+        logits = self._logits(batch["pixels"])
+        return {"loss": nn.functional.cross_entropy(logits.float(), batch["target"])}
+
+    def after_step(self, step: int, total: int) -> None:
+        """Fold the standardisation into the model's probe."""
+        with torch.no_grad():
+            weight = self.weight / self.pixel_std
+            self.model.probe.weight.copy_(weight)
+            self.model.probe.bias.copy_(self.bias - weight @ self.pixel_mean)
+
+    def validate(self) -> dict[str, float]:
+        """Give the Dice score over held-out pixels, from their stored embeddings."""
+        device = self.weight.device
+        return self._score(
+            (self._logits(pixels.to(device)).argmax(1).cpu().numpy(), truth)
+            for pixels, truth in self._validation_pixels
+        )
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        standardised = (pixels - self.pixel_mean) / self.pixel_std
+        return nn.functional.linear(standardised, self.weight, self.bias)

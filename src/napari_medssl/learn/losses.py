@@ -1,0 +1,88 @@
+"""Losses on pixel maps, each a pure function."""
+
+from __future__ import annotations
+
+import segmentation_models_pytorch as smp
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["IGNORED", "dice_cross_entropy", "focal_tversky"]
+
+IGNORED = -1
+"""Target value of pixels that are not annotated."""
+
+
+def focal_tversky(
+    probability: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 0.7,
+    beta: float = 0.3,
+    gamma: float = 0.75,
+    smooth: float = 1.0,
+) -> Tensor:
+    """Focal Tversky loss of a foreground probability map.
+
+    With TP, FN, FP summed over the whole batch,
+    ``TI = (TP + smooth) / (TP + alpha FN + beta FP + smooth)`` and ``loss = (1 - TI) ** gamma``.
+
+    Parameters
+    ----------
+    probability : Tensor
+        Foreground probability in [0, 1], any shape.
+    target : Tensor
+        Foreground truth, 0 or 1, same shape.
+    alpha, beta : float
+        Weights of false negatives and of false positives.
+    gamma : float
+        Exponent; below 1 its slope is infinite at a loss of 0, so ``1 - TI`` is kept above 1e-7: the
+        gradient is then 0 (a batch without foreground and without prediction), never NaN.
+    smooth : float
+        Added to numerator and denominator.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+
+    References
+    ----------
+    Abraham and Khan, "A novel focal Tversky loss function with improved attention U-Net for lesion
+    segmentation", ISBI 2019, equations 3 and 4; the loss of MedSASS (section 3.3.3). Their code's
+    exponent 0.75 (1 / (4/3)) is the default here.
+    """
+    probability, target = probability.float(), target.float()
+    true_positive = (probability * target).sum()
+    false_negative = ((1 - probability) * target).sum()
+    false_positive = (probability * (1 - target)).sum()
+    index = (true_positive + smooth) / (
+        true_positive + alpha * false_negative + beta * false_positive + smooth
+    )
+    return (1 - index).clamp_min(1e-7) ** gamma
+
+
+_dice = smp.losses.DiceLoss("multiclass", from_logits=True, smooth=1.0, ignore_index=IGNORED)
+
+
+def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Dice loss plus cross-entropy over the annotated pixels.
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``(B, K, Y, X)``.
+    target : Tensor
+        ``(B, Y, X)`` integer class indices, `IGNORED` where nothing was annotated.
+
+    Returns
+    -------
+    Tensor
+        Scalar; 0 with zero gradient where nothing at all is annotated.
+    """
+    logits = logits.float()
+    annotated = (target != IGNORED).sum()
+    if int(annotated) == 0:
+        return (logits * 0).sum()
+    cross_entropy = F.cross_entropy(logits, target, ignore_index=IGNORED)
+    dice: Tensor = _dice(logits, target)
+    return dice + cross_entropy

@@ -1,0 +1,105 @@
+"""What every pretext method has in common."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from napari_medssl.config import Config
+from napari_medssl.errors import MedsslError
+from napari_medssl.learn.patches import Batch, collate
+from napari_medssl.learn.training import Task, TrainingConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.project import ClassInfo, Project
+
+__all__ = ["Layer", "PretextMethod"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Something to look at over an image, before any training."""
+
+    name: str
+    kind: Literal["labels", "image"]
+    data: NDArray[np.generic]
+    """``(Y, X)``, in the pixels of the image."""
+    text: str
+    """What it shows, as a sentence."""
+
+
+class PretextMethod(Task):
+    """Base of all pretext methods: a `Task` whose batches come from unlabelled images.
+
+    Class attributes, set in the class statement or body: `key` (lower case, for files and the shell),
+    `title` (the paper's name), `paper` (citation), `config_type` (settings). The summary is the first
+    line of the class docstring.
+    """
+
+    registry: ClassVar[dict[str, type[PretextMethod]]] = {}
+    key: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str] = ""
+    config_type: ClassVar[type[Config]] = Config
+
+    def __init_subclass__(cls, *, key: str, title: str, **kwargs: object) -> None:
+        """Register the method; a second method under one key is refused."""
+        super().__init_subclass__(**kwargs)
+        known = PretextMethod.registry.get(key)
+        if known is not None and known.__qualname__ != cls.__qualname__:
+            raise TypeError(f"pretext method {key!r} is defined by both {known} and {cls}")
+        cls.key, cls.title = key, title
+        PretextMethod.registry[key] = cls
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        model: SegmentationModel,
+        project: Project,
+        training: TrainingConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if not project.images:
+            raise MedsslError(
+                f"The project {project.path} has no usable images.",
+                advice="Look at the folder report for the reasons.",
+            )
+        self.config = config
+        self.model = model
+        self.project = project
+        self.training_config = training
+        self.seed = seed
+        self.images: tuple[str, ...] = project.images
+        self.notes: list[str] = []
+        """Sentences for the user about what was decided from the data."""
+
+    @staticmethod
+    def output_classes(project: Project) -> tuple[ClassInfo, ...]:
+        """Classes that the pretrained network's own last layer separates."""
+        return project.settings.classes
+
+    @abc.abstractmethod
+    def sample(self, name: str, rng: np.random.Generator) -> Batch:
+        """Draw one training example from an image; same keys and shapes every time."""
+
+    def batch(self, rng: np.random.Generator) -> Batch:
+        """Draw one example from each of `batch_size` random images."""
+        chosen = rng.integers(len(self.images), size=self.training_config.batch_size)
+        return collate([self.sample(self.images[i], rng) for i in chosen])
+
+    @classmethod
+    def summary(cls) -> str:
+        """First line of the docstring."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+    @classmethod
+    def preview(cls, config: Config, project: Project, name: str) -> list[Layer]:
+        """Show what the method would learn from on one image; empty if there is nothing to show."""
+        return []
