@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_medssl.engine.api import evaluate, finetune, predict, pretrain, resume, similar
+    from napari_medssl.engine.api import finetune, predict, pretrain, resume, similar
     from napari_medssl.project import Project, Run
 
 try:
@@ -21,7 +21,6 @@ except ImportError:  # a source tree that was never built
 _HOME = {
     "Project": "napari_medssl.project",
     "Run": "napari_medssl.project",
-    "evaluate": "napari_medssl.engine.api",
     "finetune": "napari_medssl.engine.api",
     "predict": "napari_medssl.engine.api",
     "pretrain": "napari_medssl.engine.api",
@@ -33,7 +32,6 @@ __all__ = [
     "Project",
     "Run",
     "__version__",
-    "evaluate",
     "finetune",
     "predict",
     "pretrain",

@@ -32,12 +32,10 @@ class Output:
     Libraries that print would tear the protocol, so file descriptor 1 is given to standard error.
     """
 
-    def __init__(self, *, enabled: bool = True) -> None:
-        self._stream: TextIO | None = None
+    def __init__(self) -> None:
+        self._stream: TextIO | None = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
         self.broken = threading.Event()
         """Set when the reader has gone."""
-        if enabled:
-            self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
         sys.stdout.flush()
         os.dup2(2, 1)
 
@@ -72,15 +70,14 @@ def failure(error: Exception, *, request: int | None = None) -> Failed:
 
 def run(path: Path, *, controlled: bool) -> int:
     """Carry out one job file."""
-    first = int(os.environ.get("RANK", "0")) == 0  # under torchrun, one process speaks
-    output = Output(enabled=first)
+    output = Output()
     from napari_medssl.engine.job import execute  # torch comes with it
     from napari_medssl.learn.control import Control
 
     control = Control()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: control.stop())
-    if controlled and first:
+    if controlled:
         if hasattr(os, "nice"):
             os.nice(10)  # the viewer, and whatever else the user does, comes first
         threading.Thread(target=_listen, args=(control,), daemon=True).start()

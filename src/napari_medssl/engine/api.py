@@ -16,7 +16,7 @@ from napari_medssl.events import Done, Event, Saved
 from napari_medssl.explore.similarity import PixelEmbedding
 from napari_medssl.learn.devices import DeviceName, choose_device
 from napari_medssl.learn.features import calibrate, pixel_embedding
-from napari_medssl.project import Project, Run, load_truth
+from napari_medssl.project import MasksAs, Project, Run, load_truth
 from napari_medssl.project.checkpoint import atomic
 
 if TYPE_CHECKING:
@@ -267,6 +267,7 @@ def evaluate(
     *,
     run: str,
     truth: str | Path,
+    masks_as: MasksAs = "auto",
     images: Iterable[str] | None = None,
     device: DeviceName = "auto",
     on_event: OnEvent | None = None,
@@ -281,6 +282,8 @@ def evaluate(
         Name of the run.
     truth : path
         Folder of masks, found by image name.
+    masks_as : {"auto", "binary", "classes", "instances", "labels"}
+        What the values of the masks mean; ``auto`` looks at them.
     images : iterable of str, optional
         Names of the images to score; all that have truth by default.
     device, on_event
@@ -297,6 +300,7 @@ def evaluate(
         "project": str(project.path),
         "run": run,
         "truth": str(truth),
+        "masks_as": masks_as,
         "images": None if images is None else list(images),
         "device": device,
     }
@@ -306,7 +310,8 @@ def evaluate(
             predicted.append(event.image)
         if on_event is not None:
             on_event(event)
-    return score(project, project.run(run), load_truth(project, truth), tuple(predicted))
+    found = load_truth(project, truth, masks_as=masks_as)
+    return score(project, project.run(run), found, tuple(predicted))
 
 
 def _open(project: Project | str | Path) -> Project:

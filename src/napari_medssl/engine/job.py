@@ -15,6 +15,7 @@ from napari_medssl.learn.devices import DeviceName
 from napari_medssl.learn.finetune import FinetuneConfig, Mode
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.training import TrainingConfig
+from napari_medssl.project import MasksAs
 
 if TYPE_CHECKING:
     from napari_medssl.events import Event
@@ -46,7 +47,7 @@ class _TrainingJob(_ProjectJob):
     seed: int = advanced(0, ge=0, lt=2**31)
     """Same seed, same result (on the same machine)."""
     threads: int | None = advanced(None, ge=1, le=1024)
-    """CPU threads; unset leaves it to torch."""
+    """CPU threads; unset means as many as there are idle cores."""
 
 
 class PretrainJob(_TrainingJob):
@@ -108,6 +109,8 @@ class EvaluateJob(_ProjectJob):
     """Name of the run."""
     truth: str
     """Folder with masks, found by image name."""
+    masks_as: MasksAs = "auto"
+    """What the values of the masks mean; auto looks at them."""
     images: tuple[str, ...] | None = None
     """Images to score; unset means all that have truth."""
 

@@ -123,7 +123,7 @@ def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
     """Predict the images that have truth, then score them; `Done.metrics` has the means."""
     project = Project.open(job.project)
     run = project.run(job.run)
-    truth = load_truth(project, job.truth)
+    truth = load_truth(project, job.truth, masks_as=job.masks_as)
     names = tuple(name for name in _chosen(project, job.images) if name in truth)
     if not names:
         raise MedsslError(f"No mask in {job.truth} belongs to an image of the project.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -13,7 +14,7 @@ import torch
 from napari_medssl.engine.job import FinetuneJob, PretrainJob, ResumeJob, parse_job
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Device, Done, Event, Failed, Note, Started
-from napari_medssl.learn.devices import choose_device
+from napari_medssl.learn.devices import choose_device, choose_threads
 from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.finetune import FinetuneTask, ProbeTask
 from napari_medssl.learn.networks import (
@@ -39,9 +40,20 @@ __all__ = ["start"]
 
 def start(job: PretrainJob | FinetuneJob | ResumeJob, control: Control) -> Iterator[Event]:
     """Carry out a training job in a new run, or go on with an old one."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise MedsslError(
+            f"This job was started in {processes} processes; training in several is not possible yet.",
+            advice="Start it in one process (without torchrun or accelerate launch).",
+        )
     project = Project.open(job.project)
     if isinstance(job, ResumeJob):
         run = project.run(job.run)
+        if run.status == "done":
+            raise MedsslError(
+                f"The run {run.name} is done: there is nothing to go on with.",
+                advice="Start a new run from it (from_run).",
+            )
         yield from _recorded(run, _resume(project, run, job, control))
         return
     if isinstance(job, PretrainJob):
@@ -53,17 +65,14 @@ def start(job: PretrainJob | FinetuneJob | ResumeJob, control: Control) -> Itera
     source = _source(project, job)
     if source is not None:
         job = job.model_copy(update={"network": source.spec.network})
+    if job.threads is None:  # kept with the run: another number of threads rounds differently
+        job = job.model_copy(update={"threads": choose_threads()})
     run = project.new_run(job.method if isinstance(job, PretrainJob) else f"finetune-{job.mode}")
     run.write_job(job.model_dump(mode="json") | {"project": "."})
     yield from _recorded(run, _train(project, run, job, control, source=source))
 
 
 def _resume(project: Project, run: Run, wish: ResumeJob, control: Control) -> Iterator[Event]:
-    if run.status == "done":
-        raise MedsslError(
-            f"The run {run.name} is done: there is nothing to go on with.",
-            advice="Start a new run from it (from_run).",
-        )
     data = run.job | {"project": str(project.path)}
     if wish.device is not None:
         data["device"] = wish.device
@@ -96,8 +105,8 @@ def _train(
     source: SegmentationModel | None = None,
     resume: bool = False,
 ) -> Iterator[Event]:
-    if job.threads is not None:
-        torch.set_num_threads(job.threads)
+    assert job.threads is not None  # resolved when the run was made
+    torch.set_num_threads(job.threads)
     device = choose_device(job.device)
     torch.manual_seed(job.seed)
     notes: list[str] = []
@@ -130,8 +139,6 @@ def _train(
         if isinstance(event, Started):
             for text in (*notes, *getattr(task, "notes", ())):
                 yield Note(text=text)
-    if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
-        return
     yield from _finish(project, run, job, device, stopped=control.stopped)
 
 

@@ -11,7 +11,7 @@ import torch
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Device
 
-__all__ = ["DeviceName", "choose_device"]
+__all__ = ["DeviceName", "choose_device", "choose_threads"]
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -53,6 +53,18 @@ def choose_device(wanted: DeviceName = "auto") -> Device:
     return Device(
         name="cpu", label=f"CPU, {threads} thread{'s' if threads > 1 else ''}", reason=reason
     )
+
+
+def choose_threads() -> int:
+    """Give the number of CPU threads to compute with: as many as there are cores with nothing to do.
+
+    A thread on a busy core holds all others up, so that fewer are quicker. At least one.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, min(cores, round(cores - busy)))
 
 
 def _cuda() -> tuple[bool, str]:

@@ -58,13 +58,13 @@ class Cache(Generic[T]):
         return value
 
 
-def step_rng(seed: int, step: int, rank: int = 0) -> np.random.Generator:
-    """Give the random generator of one training step (of one process).
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """Give the random generator of one training step.
 
     All randomness of a step comes from here, so that a run that was stopped and resumed draws what
     it would have drawn.
     """
-    return np.random.default_rng((seed, step) if rank == 0 else (seed, step, rank))
+    return np.random.default_rng((seed, step))
 
 
 def collate(samples: list[Batch]) -> Batch:

@@ -166,13 +166,15 @@ def train(
     peaks = [group["lr"] for group in optimizer.param_groups]
     wrapped, optimizer = accelerator.prepare(task, optimizer)
     progress = _Progress()
-    reporter = _Reporter(run, config.steps, progress, main=accelerator.is_main_process)
+    reporter = _Reporter(run, config.steps, progress)
     checkpoint = _Checkpoint(run, task, optimizer, accelerator, progress, reporter)
     if resume:
         checkpoint.load()
         run.truncate_metrics(progress.step)
     reporter.restart_clock()
     yield on_start(progress.step)
+    if not resume:
+        yield from checkpoint.save()  # from here on the run can be resumed
 
     def one_step(batch: Batch) -> dict[str, Tensor]:
         """Update once; a function, so that no autocast context is open at a yield."""
@@ -187,7 +189,7 @@ def train(
         return losses
 
     batches = prefetched(
-        lambda step: task.batch(step_rng(seed, step, accelerator.process_index)),
+        lambda step: task.batch(step_rng(seed, step)),
         progress.step,
         config.steps,
         threads=max(1, min(8, (os.cpu_count() or 2) // 2)),
@@ -205,7 +207,7 @@ def train(
                         f"{config.patience} validations since step {progress.best_step}."
                     )
                     break
-            if progress.step == config.steps or _stopped(control, accelerator):
+            if progress.step == config.steps or control.stopped:
                 break
             if control.paused:
                 yield from checkpoint.save()
@@ -252,14 +254,6 @@ def _exhausted(progress: _Progress, config: TrainingConfig) -> bool:
     )
 
 
-def _stopped(control: Control, accelerator: Accelerator) -> bool:
-    """Whether to stop: the wish of the one process that hears commands, told to all."""
-    if accelerator.num_processes == 1:
-        return control.stopped
-    wish = torch.tensor(float(control.stopped), device=accelerator.device)
-    return bool(accelerator.reduce(wish, reduction="sum").item() > 0)
-
-
 def _precision(wanted: str, device: Device) -> str:
     if wanted != "auto":
         return wanted
@@ -283,8 +277,8 @@ def to_device(batch: Batch, device: torch.device, layout: torch.memory_format) -
 class _Reporter:
     """Collects losses without waiting for the device, and reports them a few times a second."""
 
-    def __init__(self, run: Run, total: int, progress: _Progress, *, main: bool) -> None:
-        self._run, self._total, self._progress, self._main = run, total, progress, main
+    def __init__(self, run: Run, total: int, progress: _Progress) -> None:
+        self._run, self._total, self._progress = run, total, progress
         self._names: list[str] = []
         self._pending: list[Tensor] = []
         self._rate = 0.0
@@ -316,12 +310,10 @@ class _Reporter:
                     advice="Lower the learning rate, or turn mixed precision off; "
                     "the run resumes from its last checkpoint.",
                 )
-            if self._main:
-                self._run.log_metrics(step, values)
+            self._run.log_metrics(step, values)
             self._latest |= values
         if extra:
-            if self._main:
-                self._run.log_metrics(self._progress.step, extra)
+            self._run.log_metrics(self._progress.step, extra)
             self._latest |= extra
         if not rows and not extra:
             return
@@ -346,7 +338,7 @@ class _Reporter:
 
 
 class _Checkpoint:
-    """Writes ``last``, ``best`` and the state to resume from; one process of a run does."""
+    """Writes ``last``, ``best`` and the state to resume from."""
 
     def __init__(
         self,
@@ -367,26 +359,23 @@ class _Checkpoint:
 
     def save_best(self) -> Iterator[Event]:
         """Keep the present weights as the best."""
-        if self._accelerator.is_main_process:
-            save_model(self._task.model, self._run.best_path)
-            step = self._progress.step
-            yield Saved(what="best", path=self._run.best_path.name, step=step)
+        save_model(self._task.model, self._run.best_path)
+        yield Saved(what="best", path=self._run.best_path.name, step=self._progress.step)
 
     def save(self) -> Iterator[Event]:
         """Keep the present weights as the last, with all that resuming needs."""
         yield from self._reporter.flush()  # finds a loss that is not finite before it is kept
-        if self._accelerator.is_main_process:
-            save_model(self._task.model, self._run.last_path)
-            scaler = self._accelerator.scaler
-            state = {
-                "task": self._task.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "scaler": scaler.state_dict() if scaler is not None else {},
-                "progress": vars(self._progress),
-            }
-            with atomic(self._run.state_path) as temporary:
-                torch.save(state, temporary)
-            yield Saved(what="last", path=self._run.last_path.name, step=self._progress.step)
+        save_model(self._task.model, self._run.last_path)
+        scaler = self._accelerator.scaler
+        state = {
+            "task": self._task.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "progress": vars(self._progress),
+        }
+        with atomic(self._run.state_path) as temporary:
+            torch.save(state, temporary)
+        yield Saved(what="last", path=self._run.last_path.name, step=self._progress.step)
         self._written = time.monotonic()
 
     def load(self) -> None:

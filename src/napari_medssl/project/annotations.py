@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from napari_medssl.project.checkpoint import (
 from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,7 +41,7 @@ class Annotations:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._folder = project.path / "labels"
-        self._headers: dict[Path, tuple[tuple[int, int], dict[int, int], bool]] = {}
+        self._headers: dict[str, tuple[tuple[int, int], dict[int, int], bool]] = {}
 
     def path(self, name: str) -> Path:
         """Give the label file of image `name`, which may not exist yet."""
@@ -133,23 +135,19 @@ class Annotations:
         """
         y, x = self._project.shape(name)
         path = self.path(name)
-        return self._header(path)[0] if path.is_file() else {0: y * x}
+        return self._header(name, _identity(path.stat()))[0] if path.is_file() else {0: y * x}
 
     def status(self, name: str) -> Status:
         """Tell how far an image is annotated; ``done`` is what the user called so."""
         self._project.shape(name)  # refuses unknown names
         path = self.path(name)
-        return self._status(path) if path.is_file() else "none"
+        return self._status(name, _identity(path.stat())) if path.is_file() else "none"
 
     def statuses(self) -> dict[str, Status]:
         """Tell it for all images, in their order."""
-        existing = {
-            path.relative_to(self._folder).as_posix()
-            for path in self._folder.rglob("*.tif")
-            if not path.name.startswith(TEMPORARY_PREFIX)
-        }
+        files = dict(_label_files(self._folder))
         return {
-            name: self._status(self.path(name)) if f"{name}.tif" in existing else "none"
+            name: self._status(name, files[name]) if name in files else "none"
             for name in self._project.images
         }
 
@@ -157,26 +155,41 @@ class Annotations:
         """Give the images that have any label, in the project's order."""
         return tuple(name for name, status in self.statuses().items() if status != "none")
 
-    def _status(self, path: Path) -> Status:
-        counts, done = self._header(path)
+    def _status(self, name: str, identity: tuple[int, int]) -> Status:
+        counts, done = self._header(name, identity)
         if done:
             return "done"
         return "partial" if any(counts) else "none"
 
-    def _header(self, path: Path) -> tuple[dict[int, int], bool]:
-        status = path.stat()
-        identity = (status.st_size, status.st_mtime_ns)
-        known = self._headers.get(path)
+    def _header(self, name: str, identity: tuple[int, int]) -> tuple[dict[int, int], bool]:
+        known = self._headers.get(name)
         if known is not None and known[0] == identity:
             return known[1], known[2]
+        path = self.path(name)
         note = read_labels_note(path)
         if note is None:  # edited with another program
             counts, done = _counts(read_labels(path)), False
         else:
             counts = {int(value): int(n) for value, n in note["counts"].items()}
             done = bool(note["done"])
-        self._headers[path] = (identity, counts, done)
+        self._headers[name] = (identity, counts, done)
         return counts, done
+
+
+def _label_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield image name and file identity of every label file."""
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.is_dir(follow_symlinks=False):
+                yield from _label_files(folder / item.name, f"{prefix}{item.name}/")
+            elif item.name.endswith(".tif") and not item.name.startswith(TEMPORARY_PREFIX):
+                yield prefix + item.name.removesuffix(".tif"), _identity(item.stat())
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
 def _counts(labels: NDArray[np.uint16]) -> dict[int, int]:

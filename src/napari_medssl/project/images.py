@@ -194,15 +194,21 @@ def _pillow_header(path: Path) -> Header:
         channels, dtype = _pillow_kind(image)
         if _is_png_16bit_colour(path):
             dtype = "uint16"
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            file.seek(max(0, size - 4096))
-            tail = file.read()
-        complete = {
-            "PNG": tail.endswith(b"IEND\xaeB`\x82"),
-            "JPEG": b"\xff\xd9" in tail,
-        }.get(image.format or "", False)
+        complete = _looks_complete(path, image.format or "")
         return Header((image.height, image.width), channels, dtype, complete)
+
+
+def _looks_complete(path: Path, kind: str) -> bool:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(max(0, size - 4096))
+        tail = file.read()
+    if kind == "PNG":
+        return tail.endswith(b"IEND\xaeB`\x82")
+    if kind == "BMP":
+        return 0 < int.from_bytes(start[2:6], "little") <= size
+    return kind == "JPEG" and b"\xff\xd9" in tail
 
 
 def _pillow_kind(image: Image.Image) -> tuple[int, str]:
@@ -229,6 +235,8 @@ def _decode_pillow(path: Path) -> NDArray[Any]:
         if image.format == "PNG" and _is_png_16bit_colour(path):
             # Pillow would cut it to 8 bits without a word.
             return _channels_first(np.asarray(imagecodecs.png_decode(path.read_bytes())))
+        if image.mode == "1":
+            return _channels_first(np.asarray(image.convert("L")) > 0)
         if image.mode in ("P", "PA"):
             return _channels_first(
                 np.asarray(image.convert("RGBA"))
@@ -275,11 +283,15 @@ def _single_plane(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPag
         raise UnreadableImageError(
             f"a stack of shape {shape} (axes {axes}); only single planes are read yet"
         )
-    if series.dtype is None or series.dtype.kind not in "buif":
+    if series.dtype.kind not in "buif":
         raise UnreadableImageError(f"pixel type {series.dtype} is not read")
     sizes = dict(zip(axes, shape, strict=True))
     samples = sizes.get("S", 1)
-    colours = samples - len(page.extrasamples)
+    # One unnamed extra channel beside RGB is alpha as many programs write it; beside grey it is data.
+    colours = samples - sum(
+        extra != 0 or (page.photometric == tifffile.PHOTOMETRIC.RGB and samples == 4)
+        for extra in page.extrasamples
+    )
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         channels = 3
     elif colours in (1, 3) and page.photometric in (

@@ -61,8 +61,11 @@ def twins(names: Iterable[str]) -> dict[str, str]:
     by_stem = {stem(name): name for name in names}
     found = {}
     for bare, name in by_stem.items():
-        ending = next((item for item in _ENDINGS if bare.lower().endswith(item)), None)
-        image = by_stem.get(bare[: -len(ending)]) if ending else None
+        lower = bare.lower()
+        if not lower.endswith(_ENDINGS):
+            continue
+        ending = next(item for item in _ENDINGS if lower.endswith(item))
+        image = by_stem.get(bare[: -len(ending)])
         if image is not None:
             found[name] = image
     return found
@@ -75,9 +78,11 @@ def is_mask_folder(folder: str) -> bool:
 
 def stem(name: str) -> str:
     """Take the extension off a name, the folders kept; ``.ome.tif`` counts as one."""
-    path = PurePosixPath(name)
-    bare = path.stem.removesuffix(".ome") if path.suffix.lower() in TIFF else path.stem
-    return str(path.with_name(bare or path.name))
+    folder, slash, file = name.rpartition("/")
+    bare, _, extension = file.rpartition(".")
+    if f".{extension.lower()}" in TIFF:
+        bare = bare.removesuffix(".ome")
+    return folder + slash + (bare or file)
 
 
 def no_match(images: Iterable[str], count: int, folder: object) -> MedsslError:

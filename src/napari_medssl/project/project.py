@@ -71,6 +71,7 @@ class Project:
         self.annotations = Annotations(self)
         self.imported = None
         self._entries: dict[str, Entry] = {}
+        self._report: FolderReport
         self._limits: dict[tuple[str, int, float, float], list[tuple[float, float]]] = {}
         self._notes: tuple[str, ...] = ()
         self._derived_lock = threading.RLock()

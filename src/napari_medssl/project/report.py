@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from napari_medssl.config import Config
-from napari_medssl.project.mask_names import is_mask_folder, twins
+from napari_medssl.project.mask_names import is_mask_folder, stem, twins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,8 +130,8 @@ def _mask_notes(names: Sequence[str]) -> list[str]:
     """Say so where masks seem to have been taken for images."""
     stems: dict[str, set[str]] = {}
     for name in names:
-        path = PurePosixPath(name)
-        stems.setdefault(str(path.parent), set()).add(path.stem)
+        folder, _, bare = stem(name).rpartition("/")
+        stems.setdefault(folder or ".", set()).add(bare)
     notes = [
         f"The folder {folder} seems to hold masks of {other}, not images: choose {other} as the image folder"
         f" and {folder} as the mask folder."

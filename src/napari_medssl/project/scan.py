@@ -357,7 +357,10 @@ def _look(path: Path, size: int, mtime: int, *, decoding: bool) -> Entry:
 
 def _extension(name: str) -> str:
     lower = name.lower()
-    return ".nii.gz" if lower.endswith(".nii.gz") else Path(lower).suffix
+    if lower.endswith(".nii.gz"):
+        return ".nii.gz"
+    _, dot, extension = lower.rpartition(".")
+    return dot + extension
 
 
 def _unusable_name(name: str) -> str:

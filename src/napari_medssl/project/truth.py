@@ -89,14 +89,16 @@ def load_truth(
         project, names, root, known = None, tuple(images), None, {}
     files = find_masks(names, folder, image_root=root)
     meaning = understand(files, masks_as, known=known)
-    if project is not None and max(meaning.mapping.values(), default=0) > len(
-        project.settings.classes
-    ):
-        raise MedsslError(
-            f"The masks in {folder} hold the values {listed(meaning.mapping)}, but the project has only"
-            f" {len(project.settings.classes)} classes.",
-            advice="If the values number objects, say so: masks_as='instances'.",
-        )
+    classes = len(project.settings.classes) if project is not None else None
+    if classes is not None and max(meaning.mapping.values(), default=0) > classes:
+        if masks_as != "auto" or classes > 2:
+            raise MedsslError(
+                f"The masks in {folder} hold the values {listed(meaning.mapping)}, but the project has only"
+                f" {classes} classes.",
+                advice="If the values number objects, say so: masks_as='instances'.",
+            )
+        # More values than a project of one foreground class could mean: they can only be objects.
+        meaning = understand(files, "instances", known=known)
     usable = {name: path for name, path in files.items() if name not in meaning.broken}
     missing = tuple(name for name in names if name not in usable)
     return Truth(usable, meaning, project=project, missing=missing)

@@ -1,0 +1,191 @@
+"""Drive the real plugin with the real engine and photograph every step for README and tutorial.
+
+    xvfb-run -s "-screen 0 1280x800x24" python scripts/screenshots.py
+
+Images are made by `napari_medssl.synthetic`, or taken from the folder that MEDSSL_TEST_DATA names. torch stays
+in the engine's process: beside GL it crashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import napari
+import numpy as np
+import tifffile
+from qtpy.QtWidgets import QApplication
+
+from napari_medssl.synthetic import nuclei
+from napari_medssl.widgets.session import Session
+from napari_medssl.widgets.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[1]
+COUNT = 20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--steps", type=int, default=80, help="steps of the pretraining")
+    parser.add_argument("--theme", choices=["dark", "light"], default="dark")
+    parser.add_argument("--threads", type=int, help="limit the engine's CPU threads")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        Session.home = Path(folder) / "home"
+        images, truths = make_images(Path(folder) / "nuclei")
+        tour = Tour(options.out, theme=options.theme)
+        tour.go(images, truths, steps=options.steps, threads=options.threads)
+    return 0
+
+
+def make_images(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """Make (or copy) a folder of images; return it with labels for the first few."""
+    folder.mkdir(parents=True)
+    truths: dict[str, np.ndarray] = {}
+    data = os.environ.get("MEDSSL_TEST_DATA")
+    if data:
+        source = Path(data) / "dsb2018_fluo"
+        for path in sorted((source / "images").iterdir())[:COUNT]:
+            shutil.copy(path, folder)
+        return folder, truths
+    for number in range(COUNT):
+        field = nuclei(np.random.default_rng(number), shape=(256, 256))
+        name = f"nuclei_{number + 1:02d}.tif"
+        tifffile.imwrite(folder / name, field.image)
+        truths[name] = field.labels
+    return folder, truths
+
+
+class Tour:
+    """A viewer, and what a user would do in it."""
+
+    def __init__(self, out: Path, *, theme: str) -> None:
+        self.out = out
+        self.suffix = "" if theme == "dark" else f"-{theme}"
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.theme = theme
+        self.window = self.viewer.window._qt_window
+        self.window.setGeometry(0, 0, 1280, 800)
+        self.workspace = Workspace(self.viewer)
+        self.viewer.window.add_dock_widget(self.workspace, name="MedSSL", area="right")
+        self.session = self.workspace.session
+        self.session.problem.connect(lambda problem: sys.exit(f"{problem.sentence}\n{problem.details}"))
+
+    def go(
+        self, images: Path, truths: dict[str, np.ndarray], *, steps: int, threads: int | None
+    ) -> None:
+        """Walk through the steps."""
+        session = self.session
+        content = {title: step.content for title, step in self.workspace.steps.items()}
+        self.wait(seconds=0.5)
+        content["Project"].use_folder(images)
+        self.wait(until=lambda: session.image is not None and session.description is not None)
+        self.shot("project")
+
+        self.workspace.open_step("Pretrain")
+        content["Pretrain"].preview_button.click()
+        self.wait(until=lambda: session.layer("preview") is not None)
+        self.shot("preview")
+        content["Pretrain"].preview.close_button.click()
+        content["Pretrain"].job_form.set_values(
+            {
+                "training": {"steps": steps, "batch_size": 4, "patch_size": 64, "validate_every": 10},
+                "threads": threads,
+            }
+        )
+        content["Pretrain"].start.click()
+        self.wait(until=lambda: session.active is not None and session.active.step >= steps * 2 // 3)
+        self.shot("pretrain")
+
+        self.workspace.open_step("Annotate")
+        self.wait(until=lambda: session.labels_layer is not None)
+        self.paint(truths)
+        self.wait(until=lambda: len(session.overview.annotated.pixels) == 2)
+        self.shot("annotate")
+        self.wait(until=lambda: session.active is None and session.current_run is not None)
+
+        self.workspace.open_step("Finetune")
+        content["Finetune"].job_form.set_values({"threads": threads})
+        content["Finetune"].train.click()
+        self.wait(until=lambda: session.active is not None)
+        self.wait(until=lambda: session.active is None)
+        self.wait(until=lambda: session.prediction_layer is not None)
+        self.shot("finetune")
+
+        self.workspace.open_step("Predict")
+        content["Predict"].folder.click()
+        self.wait(until=lambda: session.active is not None)
+        self.wait(until=lambda: session.active is None)
+        content["Predict"].images.next.click()
+        self.wait(until=lambda: session.image == session.project.images[1])
+        self.wait(until=lambda: session.prediction_layer is not None)
+        self.shot("predict")
+
+        self.workspace.open_step("Explore")
+        content["Explore"].explore.click()
+        y, x = self.bright_pixel()
+        content["Explore"].explorer.ask(y, x)
+        self.wait(until=lambda: session.layer("heat") is not None)
+        self.shot("explore")
+        self.viewer.close()
+        self.wait(seconds=0.2)
+
+    def paint(self, truths: dict[str, np.ndarray]) -> None:
+        """Scribble on a few objects and between them."""
+        layer = self.session.labels_layer
+        grey = self.session.project.grey(self.session.image)
+        truth = truths.get(self.session.image)
+        inside = truth > 0 if truth is not None else grey > np.percentile(grey, 95)
+        outside = truth == 0 if truth is not None else grey < np.percentile(grey, 40)
+        rng = np.random.default_rng(3)
+        layer.brush_size = 5
+        for value, mask, count in ((2, inside, 14), (1, outside, 14)):
+            layer.selected_label = value
+            where = np.argwhere(mask)
+            for y, x in where[rng.integers(len(where), size=count)]:
+                steps = rng.integers(-1, 2, size=(14, 2)).cumsum(axis=0)
+                for dy, dx in steps:
+                    point = np.clip((y + dy, x + dx), 0, np.array(mask.shape) - 1)
+                    if mask[tuple(point)]:
+                        layer.paint(tuple(point), value)
+
+    def bright_pixel(self) -> tuple[int, int]:
+        """Give a pixel of an object, away from the border."""
+        grey = self.session.project.grey(self.session.image)[40:-40, 40:-40]
+        y, x = np.unravel_index(np.argmax(grey), grey.shape)
+        return int(y) + 40, int(x) + 40
+
+    def shot(self, name: str) -> None:
+        """Photograph the window."""
+        self.wait(seconds=1.0)
+        path = self.out / f"{name}{self.suffix}.png"
+        self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+        print(path)
+
+    def wait(
+        self, *, seconds: float = 0.0, until: Callable[[], bool] | None = None, limit: float = 900
+    ) -> None:
+        """Let the viewer work for a while, or until something is true."""
+        end = time.monotonic() + (seconds if until is None else limit)
+        while time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.01)
+            if until is not None and until():
+                return
+        if until is not None:
+            raise TimeoutError(f"waited {limit:.0f} s in vain")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

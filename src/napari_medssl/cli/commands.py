@@ -1,0 +1,346 @@
+"""The commands: each takes the parsed arguments and a sink, and gives an exit code.
+
+Heavy imports stand inside the functions: `medssl runs` needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_medssl.cli.display import Sink, stop_on_signal
+from napari_medssl.cli.settings import assign, fields, read_config
+from napari_medssl.config import ConfigError
+from napari_medssl.errors import MedsslError
+from napari_medssl.events import Done, Failed, Note, Progress
+
+if TYPE_CHECKING:
+    from napari_medssl.engine.protocol import Description
+    from napari_medssl.project import Project, Run
+
+__all__ = ["COMMANDS"]
+
+DONE, FAILED, STOPPED = 0, 1, 130
+DEFAULT_METHOD = "medsass"
+_COUNT_SECONDS = 0.5
+
+
+def _init(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.project import Project
+
+    project = Project.create(
+        args.folder,
+        project=args.project,
+        masks=args.masks,
+        masks_as=args.masks_as,
+        recursive=not args.flat,
+        progress=_counting(sink),
+    )
+    parts = [project.report.text()]
+    data: dict[str, Any] = {
+        "project": str(project.path),
+        "images": list(project.images),
+        "report": project.report.model_dump(mode="json"),
+    }
+    if project.imported is not None:
+        parts.append(project.imported.text())
+        data["masks"] = project.imported.model_dump(mode="json")
+    sink.result(data, "\n".join([*parts, f"Project: {project.path}"]))
+    return DONE
+
+
+def _pretrain(args: argparse.Namespace, sink: Sink) -> int:
+    job = _base(args, "pretrain")
+    job["method"] = args.method or job.get("method", DEFAULT_METHOD)
+    if args.from_run is not None:
+        job["from_run"] = _run(_project(args.project), args.from_run).name
+    return _train(job, args, sink)
+
+
+def _finetune(args: argparse.Namespace, sink: Sink) -> int:
+    job = _base(args, "finetune")
+    if args.from_run == "none":
+        job["from_run"] = None
+    elif args.from_run is not None:
+        job["from_run"] = _run(_project(args.project), args.from_run).name
+    elif "from_run" not in job:
+        job["from_run"] = _newest_pretraining(_project(args.project), sink)
+    if args.mode is not None:
+        job["mode"] = args.mode
+    if args.images is not None:
+        job["images"] = args.images
+    return _train(job, args, sink)
+
+
+def _resume(args: argparse.Namespace, sink: Sink) -> int:
+    project = _project(args.project)
+    run = _run(project, args.run)
+    return _execute({"kind": "resume", "project": str(project.path), "run": run.name}, sink)
+
+
+def _predict(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.project.scan import is_project
+
+    place = Path(args.project).expanduser()
+    job: dict[str, Any] = {"kind": "predict", "overwrite": not args.keep}
+    if is_project(place) or place.name == "project.json":
+        project = _project(args.project)
+        run = args.run if _is_run_folder(args.run) else _run(project, args.run).name
+        job |= {"project": str(project.path), "run": run}
+    elif not place.is_dir():
+        raise ConfigError(f"There is no folder {place}.")
+    elif not args.out:
+        raise ConfigError(
+            f"{place} is no project, so there is no default place for the result.",
+            advice="Say where to write with --out.",
+        )
+    elif not _is_run_folder(args.run):
+        raise ConfigError(
+            f"--run {args.run}: {place} is no project, so the run must be given as a folder.",
+            advice="For example --run my-project/runs/20260401-probe-01.",
+        )
+    else:
+        job |= {"folder": str(place), "run": args.run}
+    if args.out:
+        job["out"] = args.out
+    if args.images is not None:
+        job["images"] = args.images
+    return _execute(_with_device(job, args), sink)
+
+
+def _evaluate(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.project import load_truth
+
+    project = _project(args.project)
+    run = _run(project, args.run)
+    out = Path(args.out) if args.out else run.path / "evaluation.json"
+    if out.suffix not in (".json", ".csv"):
+        raise ConfigError(f"--out {out}: scores are written as .json or .csv.")
+    truth = load_truth(project, args.truth, masks_as=args.masks_as)
+    wanted = args.images if args.images is not None else project.images
+    names = tuple(name for name in wanted if name in truth)
+    if not names:
+        raise ConfigError(f"None of these images has a mask in {args.truth}.")
+    job = {"kind": "predict", "project": str(project.path), "run": run.name, "images": names}
+    code = _execute(_with_device(job, args), sink)
+    if code != DONE:
+        return code
+    from napari_medssl.engine.predicting import score
+
+    evaluation = score(project, run, truth, names)
+    (evaluation.to_csv if out.suffix == ".csv" else evaluation.to_json)(out)
+    data = {**evaluation.model_dump(mode="json"), "path": str(out)}
+    sink.result(data, f"{evaluation.table()}\n\nwritten to {out}")
+    return DONE
+
+
+def _similar(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.cli.heat import extremes, write_heat
+    from napari_medssl.engine.api import similar
+
+    project = _project(args.project)
+    run = _run(project, args.run)
+    out = Path(args.out)
+    if out.suffix.lower() not in (".tif", ".tiff", ".png"):
+        raise ConfigError(f"--out {out}: a map is written as .tif (values) or .png (picture).")
+    options = {"device": args.device} if args.device else {}
+    at = _pixel(args.at)
+    heat = similar(project, run=run.name, image=args.image, at=at, **options)
+    write_heat(heat, out)
+    data, text = extremes(heat, at)
+    sink.result({**data, "path": str(out)}, f"{text}\nwritten to {out}")
+    return DONE
+
+
+def _runs(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.cli.listing import list_runs
+
+    data, text = list_runs(_project(args.project))
+    sink.result({"runs": data}, text)
+    return DONE
+
+
+def _describe(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.cli.listing import describe_job, describe_method, list_methods
+
+    known = _description()
+    if args.method is None:
+        sink.result(known.model_dump(mode="json"), list_methods(known))
+        return DONE
+    methods = {method.key: method for method in known.methods}
+    if args.method in methods:
+        method = methods[args.method]
+        sink.result(method.model_dump(mode="json"), describe_method(known, method))
+    elif args.method in known.jobs:
+        sink.result(known.jobs[args.method], describe_job(known, args.method))
+    else:
+        names = ", ".join([*methods, *known.jobs])
+        raise ConfigError(f"There is no method {args.method!r}.", advice=f"There are: {names}.")
+    return DONE
+
+
+def _demo(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.cli.entry import main
+    from napari_medssl.demo import StepFailedError, demo
+
+    passed_on = ["--json"] if args.json else []
+    try:
+        report, outcome = demo(
+            Path(args.out),
+            main=lambda argv: main([*argv, *passed_on]),
+            quick=args.quick,
+            images=args.images,
+            masks=args.masks,
+            device=args.device,
+        )
+    except StepFailedError as error:
+        sink(Failed(error=error.message))
+        return error.code
+    sink.result({"report": str(report), "outcome": outcome}, f"\n{outcome}\n\n{report}")
+    return DONE
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Sink], int]] = {
+    "init": _init,
+    "pretrain": _pretrain,
+    "finetune": _finetune,
+    "resume": _resume,
+    "predict": _predict,
+    "evaluate": _evaluate,
+    "similar": _similar,
+    "runs": _runs,
+    "describe": _describe,
+    "demo": _demo,
+}
+
+
+def _counting(sink: Sink) -> Callable[[int, int], None]:
+    """Show how far the look at a folder has come, if it takes longer than a moment."""
+    began = shown = time.monotonic()
+
+    def count(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < _COUNT_SECONDS:
+            return
+        shown = now
+        rate = done / (now - began)
+        eta = (total - done) / rate if rate > 0 else 0.0
+        sink(Progress(step=done, total=total, rate=rate, eta=eta))
+
+    return count
+
+
+def _execute(job: dict[str, Any], sink: Sink) -> int:
+    """Run a job, showing its events; Ctrl-C stops it and keeps what it has."""
+    from napari_medssl.engine.job import execute
+    from napari_medssl.learn.control import Control
+
+    control = Control()
+    code = FAILED
+    with stop_on_signal(control.stop):
+        for event in execute(job, control=control):
+            sink(event)
+            if isinstance(event, Done):
+                code = STOPPED if event.stopped else DONE
+            elif isinstance(event, Failed):
+                code = FAILED
+    return code
+
+
+def _base(args: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """Start a training job from ``--config``."""
+    job = read_config(args.config) if args.config else {}
+    if job.get("kind", kind) != kind:
+        raise ConfigError(
+            f"{args.config}: is a job of kind {job['kind']!r}, which `medssl {kind}` does not run."
+        )
+    return {**job, "kind": kind, "project": str(_project(args.project).path)}
+
+
+def _train(job: dict[str, Any], args: argparse.Namespace, sink: Sink) -> int:
+    """Put the options that trainings share into the job, and run it."""
+    network = dict(job.get("network") or {})
+    if args.encoder is not None:
+        network["encoder"] = args.encoder
+    if args.weights in ("imagenet", "none"):
+        network |= {"encoder_weights": args.weights, "weights_file": None}
+    elif args.weights is not None:
+        network |= {"encoder_weights": "file", "weights_file": args.weights}
+    if network:
+        job["network"] = network
+    if args.seed is not None:
+        job["seed"] = args.seed
+    if args.settings:
+        assign(job, args.settings, _known_fields(job))
+    return _execute(_with_device(job, args), sink)
+
+
+def _with_device(job: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    return {**job, "device": args.device} if args.device is not None else job
+
+
+def _known_fields(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give all settings of a job, those of its method included."""
+    known = _description()
+    found = fields(known.jobs[job["kind"]])
+    for name in ("kind", "project", "method_config"):
+        found.pop(name, None)
+    for method in known.methods:
+        if method.key == job.get("method"):
+            found |= {f"method_config.{k}": v for k, v in fields(method.config_schema).items()}
+    return found
+
+
+def _description() -> Description:
+    from napari_medssl.engine.describe import describe
+
+    return describe()
+
+
+def _project(path: str) -> Project:
+    """Open the project of the command line; a wrong path is a wrong command line."""
+    from napari_medssl.project import Project
+
+    try:
+        return Project.open(path)
+    except MedsslError as error:
+        raise ConfigError(error.message, advice=error.advice) from error
+
+
+def _run(project: Project, name: str) -> Run:
+    """Find a run by name, by ``latest``, or by the path of its folder inside the project."""
+    try:
+        folder = Path(name).expanduser()
+        if _is_run_folder(name) and folder.resolve().parent == project.path / "runs":
+            return project.run(folder.resolve().name)
+        return project.run(name)
+    except MedsslError as error:
+        raise ConfigError(error.message, advice=error.advice) from error
+
+
+def _is_run_folder(text: str) -> bool:
+    return (Path(text).expanduser() / "job.json").is_file()
+
+
+def _newest_pretraining(project: Project, sink: Sink) -> str | None:
+    for run in project.runs():
+        if run.kind == "pretrain" and run.weights() is not None:
+            sink(Note(text=f"Starts from the newest pretraining, {run.name} (--from to choose)."))
+            return run.name
+    sink(Note(text="There is no pretraining in this project: starts from scratch."))
+    return None
+
+
+def _pixel(text: str) -> tuple[int, int]:
+    parts = text.split(",")
+    try:
+        y, x = (int(part) for part in parts)
+    except ValueError as error:
+        raise ConfigError(
+            f"--at {text}: a pixel is given as Y,X in whole numbers.", advice="For example 120,88."
+        ) from error
+    return y, x

@@ -1,0 +1,341 @@
+"""What can be typed after `medssl`, with its help."""
+
+from __future__ import annotations
+
+import argparse
+
+from napari_medssl import __version__
+
+__all__ = ["COMMANDS", "build_parser"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+COMMANDS = {
+    "init": "make a project of an image folder",
+    "pretrain": "learn from the images alone, without labels",
+    "finetune": "learn from the annotated images",
+    "resume": "go on where a run stopped",
+    "predict": "segment a project, or any folder",
+    "evaluate": "score the predictions of a run against truth",
+    "similar": "map how alike all pixels of an image are to one",
+    "runs": "list the runs of a project and how they ended",
+    "describe": "list the methods, or the settings of one",
+    "demo": "do the whole loop on small images and write a report",
+}
+
+_SETTINGS_HELP = """
+Settings are given as --set key=value. The key is a dotted path in the job, such as
+training.steps; its last part is enough where that is unambiguous. Values are written as in YAML:
+300, 1e-3, true, null, [a, b]. --config reads a whole job from a YAML or JSON file, in the form of
+the job.json of a run folder; --set and the other options override it.
+`medssl describe METHOD` lists all settings.
+"""
+
+_ENDING_HELP = """
+Ctrl-C stops after the current step and keeps everything learned so far (exit code 130; go on with
+`medssl resume`). A second Ctrl-C aborts.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser. Every subcommand stores its name as `command`."""
+    parser = argparse.ArgumentParser(
+        prog="medssl",
+        description="Annotate a few images, get the whole folder segmented.",
+        epilog="""\
+a first session:
+  medssl init images/ --masks masks/
+  medssl pretrain images-medssl
+  medssl finetune images-medssl
+  medssl predict images-medssl --run latest --out segmented/
+
+exit codes: 0 done, 1 failed, 2 wrong command line or setting, 130 stopped (what was learned is kept).
+`medssl COMMAND --help` explains a command.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"medssl {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, build in _BUILDERS.items():
+        description, examples = build.__doc__ or "", _EXAMPLES[name]
+        command = commands.add_parser(
+            name,
+            help=COMMANDS[name],
+            description=_unindent(description),
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        build(command)
+        command.add_argument(
+            "--json",
+            action="store_true",
+            help="print one JSON event per line on standard output, and nothing else",
+        )
+    return parser
+
+
+def _init(parser: argparse.ArgumentParser) -> None:
+    """Make a project of an image folder.
+
+    Lists what was found and what was skipped, with reasons. The images are neither copied nor
+    changed. Masks are matched by file name and become annotations.
+    """
+    parser.add_argument("folder", metavar="FOLDER", help="the folder with the images")
+    parser.add_argument(
+        "--project",
+        metavar="DIR",
+        help="where to make the project (default: beside the images, FOLDER-medssl)",
+    )
+    parser.add_argument("--masks", metavar="DIR", help="existing masks to import as annotations")
+    _masks_as(parser)
+    parser.add_argument("--flat", action="store_true", help="leave out the images of subfolders")
+
+
+def _pretrain(parser: argparse.ArgumentParser) -> None:
+    """Learn from the images of a project without any label."""
+    _project(parser)
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="the pretext method (default: medsass; `medssl describe` lists them)",
+    )
+    parser.add_argument(
+        "--from", dest="from_run", metavar="RUN", help="start from the weights of this run"
+    )
+    _training(parser)
+
+
+def _finetune(parser: argparse.ArgumentParser) -> None:
+    """Teach the network your classes, from the annotated images of a project."""
+    _project(parser)
+    parser.add_argument(
+        "--from",
+        dest="from_run",
+        metavar="RUN|none",
+        help="the run to start from; none starts from scratch (default: the newest pretraining "
+        "run of the project, none if there is none)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("probe", "frozen", "full"),
+        help="what is trained: a linear layer on fixed features (probe, seconds), all but the "
+        "encoder (frozen, the default), or everything (full)",
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="NAME",
+        help="use the annotations of these images alone (default: all annotated images)",
+    )
+    _training(parser)
+
+
+def _resume(parser: argparse.ArgumentParser) -> None:
+    """Go on with a run that was stopped or killed, from its last checkpoint."""
+    _project(parser)
+    parser.add_argument("run", metavar="RUN", help="its name, or latest")
+
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    """Segment all images of a project, or of any folder.
+
+    Writes one label TIFF per image: 1 is background, 2 and up are the classes.
+    """
+    parser.add_argument(
+        "project", metavar="PROJECT|FOLDER", help="a project, or a folder with images"
+    )
+    parser.add_argument(
+        "--run",
+        required=True,
+        metavar="RUN",
+        help="the run to predict with: its name, latest, or the path of a run folder (a path is "
+        "needed with a bare folder)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where to write (default for a project: its own predictions/ folder)",
+    )
+    parser.add_argument("--images", nargs="+", metavar="NAME", help="only these images")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave out images that have a prediction already"
+    )
+    _device(parser)
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    """Score a run against truth: Dice and intersection over union.
+
+    The images are predicted first. Truth is matched by file name; pixels that are not annotated in
+    it take no part. Leave out the images that the run was trained on, or the scores flatter.
+    """
+    _project(parser)
+    parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
+    parser.add_argument("--truth", required=True, metavar="DIR", help="folder with the true masks")
+    _masks_as(parser)
+    parser.add_argument("--images", nargs="+", metavar="NAME", help="only these images")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where to write the scores, as .json or .csv (default: evaluation.json in the run's "
+        "folder)",
+    )
+    _device(parser)
+
+
+def _similar(parser: argparse.ArgumentParser) -> None:
+    """Map how alike the network finds all pixels of an image to one of them.
+
+    Values are cosine similarities of the pixel features, from -1 to 1.
+    """
+    _project(parser)
+    parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
+    parser.add_argument(
+        "--image", required=True, metavar="NAME", help="an image, as `medssl init` lists it"
+    )
+    parser.add_argument(
+        "--at",
+        required=True,
+        metavar="Y,X",
+        help="the pixel: row and column, counted from 0 at the top left",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="a .tif gets the float32 values, a .png a coloured picture",
+    )
+    _device(parser)
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    """List the runs of a project: status, method, steps, best score."""
+    _project(parser)
+
+
+def _describe(parser: argparse.ArgumentParser) -> None:
+    """List the pretext methods, or all settings of one method with their defaults."""
+    parser.add_argument(
+        "method",
+        nargs="?",
+        metavar="METHOD",
+        help="a method, or finetune or predict for the settings of those jobs",
+    )
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    """Do the whole loop on small images and write a report with pictures and scores.
+
+    Needs no data and no network: nuclei are generated with their truth, real images come with
+    scikit-image. With --images it does the same on yours.
+    """
+    parser.add_argument(
+        "--out", default="demo-report", metavar="DIR", help="where to write (default: demo-report)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer images and steps: a look at the machinery"
+    )
+    parser.add_argument("--images", metavar="FOLDER", help="use these images instead")
+    parser.add_argument(
+        "--masks", metavar="FOLDER", help="their true masks: a few teach, the others score"
+    )
+    _device(parser)
+
+
+def _project(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("project", metavar="PROJECT", help="the project's folder")
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        help="where to compute (default: auto, a usable GPU or else the CPU)",
+    )
+
+
+def _masks_as(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--masks-as",
+        choices=("auto", "binary", "classes", "instances", "labels"),
+        default="auto",
+        help="what the values of the masks mean: two values, a class each, an object each, or "
+        "labels written by this program (default: auto, decided from all masks together)",
+    )
+
+
+def _training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--encoder", metavar="NAME", help="the network's encoder")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="encoder weights to start from: a file, imagenet (downloads), or none",
+    )
+    parser.add_argument("--config", metavar="FILE", help="a job as YAML or JSON")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting; can be given several times",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness (default: 0)")
+    _device(parser)
+    parser.description = f"{parser.description}\n{_SETTINGS_HELP}{_ENDING_HELP}".rstrip()
+
+
+_BUILDERS = {
+    "init": _init,
+    "pretrain": _pretrain,
+    "finetune": _finetune,
+    "resume": _resume,
+    "predict": _predict,
+    "evaluate": _evaluate,
+    "similar": _similar,
+    "runs": _runs,
+    "describe": _describe,
+    "demo": _demo,
+}
+
+_EXAMPLES = {
+    "init": (
+        "medssl init images/",
+        "medssl init images/ --project my-project --masks masks/ --masks-as instances",
+    ),
+    "pretrain": (
+        "medssl pretrain my-project",
+        "medssl pretrain my-project --method medsass --set training.steps=2000 --set polarity=dark",
+        "medssl pretrain my-project --encoder resnet50 --weights imagenet",
+        "medssl pretrain my-project --config job.yaml --set training.steps=50",
+    ),
+    "finetune": (
+        "medssl finetune my-project",
+        "medssl finetune my-project --mode full --images a.png b.png",
+        "medssl finetune my-project --from none --mode full --set training.steps=500",
+    ),
+    "resume": ("medssl resume my-project latest",),
+    "predict": (
+        "medssl predict my-project --run latest",
+        "medssl predict other-images/ --run my-project/runs/20260401-probe-01 --out segmented/",
+    ),
+    "evaluate": (
+        "medssl evaluate my-project --run latest --truth truth/",
+        "medssl evaluate my-project --run latest --truth truth/ --images c.png --out scores.csv",
+    ),
+    "similar": (
+        "medssl similar my-project --run latest --image a.png --at 120,88 --out heat.tif",
+        "medssl similar my-project --run latest --image a.png --at 120,88 --out heat.png",
+    ),
+    "runs": ("medssl runs my-project",),
+    "describe": ("medssl describe", "medssl describe medsass", "medssl describe --json"),
+    "demo": (
+        "medssl demo",
+        "medssl demo --quick --out /tmp/demo",
+        "medssl demo --images images/ --masks masks/",
+    ),
+}
+
+
+def _unindent(text: str) -> str:
+    """Take the indentation off a docstring."""
+    return "\n".join(line.strip() for line in text.strip().splitlines())

@@ -1,0 +1,347 @@
+"""Keeps the Labels layer of the open image: makes it, saves what is painted, changes it on command."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.layers import Labels
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_medssl.widgets.annotation_commands import SHORTCUTS
+from napari_medssl.widgets.classes import BACKGROUND
+from napari_medssl.widgets.label_store import Annotation, LabelStore, counts_of
+from napari_medssl.widgets.layers import class_colormap, mark
+from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.problem import Problem
+from napari_medssl.widgets.shortcuts import bind_on_our_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_medssl.project import ClassInfo, Project
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["ERASER", "Annotator", "SaveState"]
+
+ERASER = 0
+SaveState = Literal["none", "saved", "unsaved", "saving", "failed"]
+
+_QUIET_MS = 1000  # after the last stroke
+_LONGEST_MS = 5000  # while painting goes on
+_KEPT = ("brush_size", "opacity", "contour", "contiguous", "preserve_labels", "mode")
+
+
+class Annotator(QObject):
+    """One per session; get it with `Annotator.of`. Lives as long as the viewer, with or without widgets.
+
+    Parameters
+    ----------
+    session : Session
+        Whose open image is annotated.
+    """
+
+    layer_changed = Signal()
+    """The Labels layer is there, or is gone."""
+    class_changed = Signal()
+    """Another class is being painted."""
+    state_changed = Signal()
+    """`state`, `status` or `counts` differ."""
+    hint = Signal(str)
+    """A sentence to show beside the buttons."""
+
+    @classmethod
+    def of(cls, session: Session) -> Annotator:
+        """Return the session's annotator, making it on first use."""
+        found = session.findChild(cls)
+        return found if isinstance(found, cls) else cls(session)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.session = session
+        self.store = LabelStore(session)
+        self.layer: Labels | None = None
+        self.image: str | None = None
+        """The image that `layer` belongs to."""
+        self.state: SaveState = "none"
+        self.saved_at = 0.0
+        self.done = False
+        self.counts: dict[int, int] = {}
+        self._project: Project | None = None
+        self._put: Annotation | None = None  # what was last read, or sent to be written
+        self._kept: dict[str, Any] = {"brush_size": 10, "opacity": 0.6}
+        self._value = BACKGROUND + 1
+        self._was_active = False
+        self._end_follow: Callable[[], None] | None = None
+        self.overwrite = False
+        """Whether copying a prediction also replaces what is annotated."""
+        self._quiet, self._longest = QTimer(self), QTimer(self)
+        for timer, milliseconds in ((self._quiet, _QUIET_MS), (self._longest, _LONGEST_MS)):
+            timer.setSingleShot(True)
+            timer.setInterval(milliseconds)
+            timer.timeout.connect(self.save)
+        self.store.written.connect(self._on_written)
+        self.store.failed.connect(self._on_failed)
+        session.image_closing.connect(self.save)
+        session.image_changed.connect(self._on_image)
+        session.project_changed.connect(self._on_project)
+        session.busy_changed.connect(self._on_busy)
+        session.viewer.layers.events.removed.connect(self._on_removed)
+        keys = {key: self._pressed(command) for key, command in SHORTCUTS.items()}
+        bind_on_our_layers(session.viewer, keys)
+        if session.image is not None:
+            self._on_image()
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    @property
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """The project's classes; empty without a project."""
+        project = self.session.project
+        return project.settings.classes if project is not None else ()
+
+    @property
+    def status(self) -> Literal["none", "partial", "done"]:
+        """Stand of the open image."""
+        if self.done:
+            return "done"
+        return "partial" if any(n for value, n in self.counts.items() if value) else "none"
+
+    @property
+    def value(self) -> int:
+        """What is painted: `ERASER` or the value of a class."""
+        if self.layer is not None and self.layer.mode == "erase":
+            return ERASER
+        return self._value
+
+    @property
+    def painting(self) -> bool:
+        """Whether a stroke in the image would paint (or erase)."""
+        layer = self.layer
+        if layer is None or self.session.viewer.layers.selection.active is not layer:
+            return False
+        return layer.mode in ("paint", "erase", "fill", "polygon")
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence beside the buttons."""
+        self.hint.emit(sentence)
+        self.state_changed.emit()
+
+    def _pressed(self, command: Callable[[Annotator], None]) -> Callable[[Any], None]:
+        def pressed(_: Any) -> None:
+            command(self)
+
+        return pressed
+
+    # -- the layer -------------------------------------------------------------------------------
+
+    def reopen(self) -> None:
+        """Make the layer again after it was removed by hand."""
+        if self.layer is None:
+            self._on_image()
+
+    def reload(self) -> None:
+        """Make the layer anew, with nothing to undo."""
+        if self.layer is not None:
+            self._drop()
+            self._on_image()
+
+    def _on_image(self) -> None:
+        session = self.session
+        project, name = session.project, session.image
+        if self.layer is not None and (project is None or name != self.image):
+            self._drop()
+        if project is None or name is None or self.layer is not None:
+            return
+        self.image = None
+
+        def show(annotation: Annotation) -> None:
+            if session.project is project and session.image == name and self.layer is None:
+                self._show(project, name, annotation)
+
+        def failed(error: BaseException) -> None:
+            session.problem.emit(Problem.of(error, doing=f"reading the annotation of {name}"))
+
+        self.store.read(project, name, on_result=show, on_failed=failed)
+
+    def _show(self, project: Project, name: str, annotation: Annotation) -> None:
+        image_layer = self.session.image_layer
+        if image_layer is None:
+            return
+        viewer = self.session.viewer
+        active = viewer.layers.selection.active
+        layer = Labels(
+            annotation.labels.copy(),
+            name=f"annotation of {name}",
+            colormap=class_colormap(project.settings.classes),
+            **transforms(image_layer),
+        )
+        mark(layer, "labels", image=name)
+        self._project, self.image, self.layer = project, name, layer
+        self._put, self.done, self.counts = annotation, annotation.done, annotation.counts
+        if self._value not in self._values():
+            self._value = BACKGROUND + 1
+        layer.selected_label = self._value
+        viewer.add_layer(layer)
+        mode = self._kept.pop("mode", "pan_zoom")
+        for key, value in self._kept.items():
+            setattr(layer, key, value)
+        if self._was_active:
+            layer.mode = mode
+        elif active in viewer.layers:
+            viewer.layers.selection.active = active
+        self._end_follow = follow(image_layer, layer)
+        for emitter in (
+            layer.events.paint,
+            layer.events.labels_update,
+            layer.events.set_data,
+            layer.events.data,
+        ):
+            emitter.connect(self._touch)
+        layer.events.selected_label.connect(self._on_selected_label)
+        layer.events.mode.connect(self._on_mode)
+        unsaved = name in self.store.unsaved
+        self._set_state("failed" if unsaved else "saved")
+        self.layer_changed.emit()
+        self.class_changed.emit()
+
+    def _forget(self) -> None:
+        # the layer is gone from the viewer, or about to go
+        layer = self.layer
+        self._quiet.stop()
+        self._longest.stop()
+        if layer is not None:
+            self._kept = {key: getattr(layer, key) for key in _KEPT}
+        if self._end_follow is not None:
+            self._end_follow()
+            self._end_follow = None
+        self.layer, self._put, self.counts, self.done = None, None, {}, False
+        self._set_state("none")
+        self.layer_changed.emit()
+
+    def _drop(self) -> None:
+        self.save()
+        viewer = self.session.viewer
+        layer = self.layer
+        self._was_active = layer is not None and viewer.layers.selection.active is layer
+        self._forget()
+        if layer is not None and layer in viewer.layers:
+            viewer.layers.remove(layer)
+
+    def _on_removed(self, event: Any) -> None:
+        if self.layer is not None and event.value is self.layer:
+            self.save()
+            self._was_active = False
+            self._forget()
+
+    def _on_project(self) -> None:
+        project = self.session.project
+        layer = self.layer
+        if layer is None or project is None or project is not self._project:
+            return
+        layer.colormap = class_colormap(project.settings.classes)
+        if self._value not in self._values():
+            self.paint_with(BACKGROUND + 1)
+        self.class_changed.emit()
+
+    # -- saving ----------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Send what was painted to the disk, if it differs from what was sent last; returns at once."""
+        self._quiet.stop()
+        self._longest.stop()
+        layer, project, image, put = self.layer, self._project, self.image, self._put
+        if layer is None or project is None or image is None or put is None:
+            return
+        if put.done == self.done and np.array_equal(layer.data, put.labels):
+            if self.state == "unsaved":
+                self._set_state("failed" if image in self.store.unsaved else "saved")
+            return
+        labels = np.array(layer.data, dtype=np.uint16)  # a snapshot: painting goes on
+        self.counts = counts_of(labels)
+        self._put = Annotation(labels, self.done, self.counts)
+        self._set_state("saving")
+        self.store.write(project, image, self._put)
+
+    def save_again(self) -> None:
+        """Try once more to write what could not be written."""
+        self.save()
+        if self.session.project is not None:
+            if self.state == "failed":
+                self._set_state("saving")
+            self.store.retry(self.session.project)
+
+    def _touch(self, event: Any = None) -> None:
+        # also called for changes of appearance only; `save` compares
+        if self.layer is None:
+            return
+        self._quiet.start()
+        if not self._longest.isActive():
+            self._longest.start()
+        if self.state == "saved" and _changes_data(event):
+            self._set_state("unsaved")
+
+    def _on_written(self, name: str) -> None:
+        if name == self.image and self.state in ("saving", "failed"):
+            self.saved_at = time.time()
+            self._set_state("failed" if name in self.store.unsaved else "saved")
+        self.session.labels_changed.emit()
+
+    def _on_failed(self, name: str, error: BaseException) -> None:
+        if name == self.image:
+            self._set_state("failed")
+        self.session.problem.emit(Problem.of(error, doing=f"saving the annotation of {name}"))
+
+    def _on_busy(self) -> None:
+        if self.session.active is not None:  # a job that just started will read the annotations
+            self.save()
+
+    def _set_state(self, state: SaveState) -> None:
+        self.state = state
+        self.state_changed.emit()
+
+    # -- painting --------------------------------------------------------------------------------
+
+    def paint_with(self, value: int) -> None:
+        """Make the Labels layer active, with the brush for a class, or the eraser for 0."""
+        layer = self.layer
+        if layer is None:
+            return
+        self.session.viewer.layers.selection.active = layer
+        if value == ERASER:
+            layer.mode = "erase"
+        else:
+            self._value = value
+            layer.selected_label = value
+            if layer.mode not in ("paint", "fill", "polygon"):
+                layer.mode = "paint"
+        self.class_changed.emit()
+
+    def _values(self) -> set[int]:
+        return {item.value for item in self.classes}
+
+    def _on_selected_label(self) -> None:
+        layer = self.layer
+        if layer is None:
+            return
+        value = int(layer.selected_label)
+        if value == ERASER:
+            # napari's own controls and its picker offer 0, which erases
+            layer.selected_label = self._value
+            layer.mode = "erase"
+        elif value not in self._values():
+            # a value that no class has would be painted, saved, and mean nothing
+            layer.selected_label = self._value
+            known = ", ".join(f"{item.value} {item.name}" for item in self.classes)
+            self.say(f"No class has the value {value}. There are {known}.")
+        else:
+            self._value = value
+        self.class_changed.emit()
+
+    def _on_mode(self) -> None:
+        self.class_changed.emit()
+
+
+def _changes_data(event: Any) -> bool:
+    return getattr(event, "type", "") in ("paint", "labels_update", "data")

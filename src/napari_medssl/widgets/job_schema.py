@@ -1,0 +1,45 @@
+"""The job schemas of the engine, prepared for forms."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from napari_medssl.widgets.form import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from napari_medssl.engine.protocol import Description
+
+__all__ = ["job_schema"]
+
+
+def job_schema(
+    description: Description, kind: str, *, fold: Collection[str] = ("device", "threads", "seed")
+) -> dict[str, Any]:
+    """Return the schema of a job with the encoders as a choice and some properties folded.
+
+    Parameters
+    ----------
+    description : Description
+        What the engine said.
+    kind : str
+        ``pretrain``, ``finetune`` or ``predict``.
+    fold : collection of str
+        Properties of the job that belong under "Advanced".
+    """
+    schema = copy.deepcopy(description.jobs[kind])
+    definitions = schema.setdefault("$defs", {})
+    properties = schema["properties"]
+    for name in fold:
+        if name in properties:
+            properties[name]["advanced"] = True
+    if "network" in properties:
+        network = resolve(properties["network"], definitions)
+        encoder = network["properties"]["encoder"]
+        default = encoder.get("default")
+        names = list(description.encoders)
+        encoder["enum"] = names if default in names or default is None else [default, *names]
+        properties["network"] = network
+    return schema

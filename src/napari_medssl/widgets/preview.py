@@ -1,0 +1,113 @@
+"""What a pretext method would learn from in the open image, as layers, before any training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+from napari.layers import Image, Labels, Points
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
+
+from napari_medssl.widgets.layers import mark, remove_layer
+from napari_medssl.widgets.placement import transforms
+from napari_medssl.widgets.theme import set_role
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["Preview"]
+
+_ROLE = "preview"
+
+
+class Preview(QWidget):
+    """Asks for a preview, shows its layers, says in words what they are, removes them again.
+
+    Parameters
+    ----------
+    session : Session
+        Asks the warm engine.
+    """
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        set_role(self.text, "hint")
+        self.close_button = QPushButton("Remove preview")
+        self.close_button.clicked.connect(self.clear)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.text, 1)
+        row.addWidget(self.close_button)
+        self.setVisible(False)
+        session.image_changed.connect(self.clear)
+
+    def ask(self, method: str, config: dict[str, Any]) -> None:
+        """Ask for the open image; returns at once."""
+        self._say("Asking the engine; the first time it loads torch ...", done=False)
+        image = self._session.image
+        self._session.request(
+            "preview",
+            method=method,
+            method_config=config,
+            on_result=lambda data: self._read(image, data),
+            on_failed=self._failed,
+        )
+
+    def clear(self) -> None:
+        """Remove the layers and the words."""
+        remove_layer(self._session.viewer, _ROLE)
+        self.setVisible(False)
+
+    def _failed(self, problem: object) -> None:
+        self.clear()
+        self._session.problem.emit(problem)
+
+    def _read(self, image: str | None, data: dict[str, Any]) -> None:
+        project = self._session.project
+        if project is None or self._session.image != image:
+            return
+
+        def read() -> list[tuple[dict[str, Any], np.ndarray]]:
+            return [(item, _load(project.path / item["path"])) for item in data["layers"]]
+
+        def show(loaded: list[tuple[dict[str, Any], np.ndarray]]) -> None:
+            if self._session.image == image:
+                self._show(loaded)
+
+        self._session.background(read, on_result=show, doing="reading the preview")
+
+    def _show(self, loaded: list[tuple[dict[str, Any], np.ndarray]]) -> None:
+        viewer = self._session.viewer
+        remove_layer(viewer, _ROLE)
+        active, image = viewer.layers.selection.active, self._session.image_layer
+        for item, array in loaded:
+            layer = _layer(item, array, {} if image is None else transforms(image))
+            mark(layer, _ROLE, image=self._session.image)
+            viewer.add_layer(layer)
+        if active is not None and active in viewer.layers:  # one goes on painting where one was
+            viewer.layers.selection.active = active
+        self._say(" ".join(item["text"] for item, _ in loaded), done=True)
+
+    def _say(self, text: str, *, done: bool) -> None:
+        self.text.setText(text)
+        self.close_button.setVisible(done)
+        self.setVisible(True)
+
+
+def _load(path: Path) -> np.ndarray:
+    return np.load(path) if path.suffix == ".npy" else tifffile.imread(path)
+
+
+def _layer(item: dict[str, Any], array: np.ndarray, place: dict[str, Any]) -> Layer:
+    if item["kind"] == "labels":
+        return Labels(array, name=item["name"], opacity=0.5, **place)
+    if item["kind"] == "points":
+        return Points(array, name=item["name"], size=8, face_color="transparent", **place)
+    return Image(array, name=item["name"], blending="additive", rgb=array.ndim == 3, **place)

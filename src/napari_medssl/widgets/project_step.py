@@ -1,0 +1,226 @@
+"""First step: a folder becomes a project, and says what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.project import import_masks
+from napari_medssl.widgets.fold import Fold
+from napari_medssl.widgets.image_list import ImageList
+from napari_medssl.widgets.theme import set_role
+
+if TYPE_CHECKING:
+    from napari_medssl.project import ImportReport, Project
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["ProjectStep"]
+
+
+class ProjectStep(QWidget):
+    """Choose a folder, see what was found, pick an image.
+
+    Parameters
+    ----------
+    session : Session
+        Gets the project.
+    """
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.choose = QPushButton("Choose image folder ...")
+        self.choose.setToolTip(
+            "A folder of images; the project is made beside it, the images stay as they are"
+        )
+        self.open = QPushButton("Open project ...")
+        self.open.setToolTip("A project folder (it holds project.json)")
+        self.recent = QComboBox()
+        self.recent.setAccessibleName("Recent projects")
+        self.recent.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.working = QLabel()
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 0)
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.report = QLabel()
+        self.report.setWordWrap(True)
+        self.skipped = Fold("Skipped files")
+        self.skipped_table = QTableWidget(0, 2)
+        self.masks = QPushButton("Import masks ...")
+        self.masks.setToolTip(
+            "A folder with masks named like the images: 0/255, classes, or instances become annotations"
+        )
+        self.masks_report = QLabel()
+        self.masks_report.setWordWrap(True)
+        set_role(self.masks_report, "hint")
+        self.images = ImageList(session)
+        self._lay_out()
+        self.choose.clicked.connect(self._on_choose)
+        self.open.clicked.connect(self._on_open)
+        self.recent.activated.connect(self._on_recent)
+        self.masks.clicked.connect(self._on_masks)
+        session.project_changed.connect(self.refresh)
+        session.busy_changed.connect(self._on_busy)
+        self.refresh()
+        self._on_busy()
+
+    def use_folder(self, folder: str | Path) -> None:
+        """Open the project of an image folder, making it if there is none yet."""
+        folder = Path(folder)
+        beside = folder.parent / f"{folder.name}-medssl"
+        try:
+            for place in (folder, beside):
+                if (place / "project.json").is_file():
+                    self._session.open_project(place)
+                    return
+            self._session.create_project(folder)
+        except MedsslError as error:
+            self._session.show_error(error)
+
+    def refresh(self) -> None:
+        """Bring everything up to date with the project."""
+        project = self._session.project
+        for widget in (self.report, self.masks, self.images):
+            widget.setVisible(project is not None)
+        set_role(self.choose, "primary" if project is None else "")
+        self.masks_report.setVisible(False)
+        self._fill_recent()
+        if project is None:
+            self.skipped.setVisible(False)
+            return
+        # the skipped files have a table of their own
+        self.report.setText(project.report.model_copy(update={"skipped": ()}).text())
+        self.report.setToolTip(f"Images: {project.image_root}\nProject: {project.path}")
+        self._fill_skipped(project)
+        self.images.set_names(project.images)
+
+    def _lay_out(self) -> None:
+        table = self.skipped_table
+        table.setHorizontalHeaderLabels(["File", "Why"])
+        table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        table.setMinimumHeight(80)
+        table.setWordWrap(True)
+        rows, columns = table.verticalHeader(), table.horizontalHeader()
+        if rows is not None and columns is not None:
+            rows.setVisible(False)
+            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+            columns.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        inside = QVBoxLayout()
+        inside.addWidget(table)
+        self.skipped.set_content_layout(inside)
+        top = QHBoxLayout()
+        top.addWidget(self.choose)
+        top.addWidget(self.open)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addLayout(top)
+        column.addWidget(self.recent)
+        column.addWidget(self.working)
+        column.addWidget(self.bar)
+        column.addWidget(self.report)
+        column.addWidget(self.skipped)
+        column.addWidget(self.images, 1)
+        column.addWidget(self.masks)
+        column.addWidget(self.masks_report)
+        column.addStretch(0)
+
+    def _fill_recent(self) -> None:
+        self.recent.clear()
+        projects = self._session.recent.projects()
+        self.recent.addItem("Recent projects", None)
+        for path in projects:
+            self.recent.addItem(f"{path.name}   ({path.parent})", str(path))
+        self.recent.setEnabled(bool(projects))
+
+    def _fill_skipped(self, project: Project) -> None:
+        skipped = project.report.skipped
+        self.skipped.setVisible(bool(skipped))
+        self.skipped.button.setText(f"Skipped files ({len(skipped)})")
+        self.skipped_table.setRowCount(len(skipped))
+        for row, item in enumerate(skipped):
+            for column, text in enumerate((item.name, item.reason)):
+                cell = QTableWidgetItem(text)
+                cell.setToolTip(text)
+                self.skipped_table.setItem(row, column, cell)
+
+    def _on_busy(self) -> None:
+        working = self._session.working
+        done, total = self._session.counted
+        self.working.setText(f"{working}: {done} of {total}" if total else f"{working} ...")
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        self.working.setVisible(bool(working))
+        self.bar.setVisible(bool(working))
+        free = not working and self._session.active is None
+        for widget in (self.choose, self.open, self.masks):
+            widget.setEnabled(free)
+        self.recent.setEnabled(free and self.recent.count() > 1)
+
+    def _on_choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Choose a folder of images")
+        if folder:
+            self.use_folder(folder)
+
+    def _on_open(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Choose a project folder")
+        if folder:
+            self._open(folder)
+
+    def _on_recent(self) -> None:
+        path = self.recent.currentData()
+        self.recent.setCurrentIndex(0)
+        if path:
+            self._open(path)
+
+    def _open(self, path: str) -> None:
+        try:
+            self._session.open_project(path)
+        except MedsslError as error:
+            self._session.show_error(error)
+
+    def _on_masks(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Choose a folder of masks")
+        if folder:
+            self.use_masks(folder)
+
+    def use_masks(self, folder: str | Path) -> None:
+        """Import masks as annotations."""
+        project = self._session.project
+        if project is None:
+            return
+        self.masks.setEnabled(False)
+        self._session.image_closing.emit()  # what is being painted is saved before it is replaced
+
+        def done(report: ImportReport) -> None:
+            self.masks.setEnabled(True)
+            self.masks_report.setText(report.text())
+            self.masks_report.setVisible(True)
+            self._session.labels_changed.emit()
+            self._session.image_changed.emit()
+
+        def failed(error: BaseException) -> None:
+            self.masks.setEnabled(True)
+            self._session.show_error(error, doing="importing the masks")
+
+        self._session.background(
+            lambda: import_masks(project, Path(folder)), on_result=done, on_failed=failed
+        )

@@ -1,0 +1,73 @@
+"""One line about the active run, under whatever step is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QToolButton, QVBoxLayout, QWidget
+
+from napari_medssl.widgets.run_monitor import duration
+from napari_medssl.widgets.theme import set_role
+
+if TYPE_CHECKING:
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["RunStrip"]
+
+
+class RunStrip(QFrame):
+    """Name, progress and time left of the active run; a click goes to its step.
+
+    Parameters
+    ----------
+    session : Session
+        Whose run this is.
+    """
+
+    wanted = Signal(str)
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        set_role(self, "strip")
+        self.text = QToolButton()
+        self.text.setStyleSheet("QToolButton { border: none; background: transparent; }")
+        self.text.setToolTip("Go to this run")
+        self.stop = QToolButton()
+        self.stop.setText("Stop and keep")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(6)
+        row = QHBoxLayout()
+        row.addWidget(self.text)
+        row.addStretch(1)
+        row.addWidget(self.stop)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(6, 3, 6, 4)
+        column.setSpacing(2)
+        column.addLayout(row)
+        column.addWidget(self.bar)
+        self.text.clicked.connect(self._on_clicked)
+        self.stop.clicked.connect(session.stop)
+        self.setVisible(False)
+
+    def refresh(self, open_step: str) -> None:
+        """Bring up to date; hidden while the run's own step is open."""
+        active = self._session.active
+        step = "" if active is None else active.kind.capitalize()
+        self.setVisible(active is not None and step != open_step)
+        if active is None:
+            return
+        percent = f"{100 * active.step // active.total} %" if active.total else "starting"
+        words = {"paused": "paused", "stopping": "stopping"}.get(active.state, "")
+        left = f"{duration(active.eta)} left" if active.rate and not words else words
+        self.text.setText(" · ".join(part for part in (step, percent, left) if part))
+        self.bar.setRange(0, active.total)
+        self.bar.setValue(active.step)
+        self.stop.setEnabled(active.state in ("running", "paused"))
+
+    def _on_clicked(self) -> None:
+        active = self._session.active
+        if active is not None:
+            self.wanted.emit(active.kind.capitalize())

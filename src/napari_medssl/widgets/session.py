@@ -1,0 +1,426 @@
+"""The state that the widgets of one viewer share: the project, the open image, the active run, the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary, ref
+
+from qtpy.QtCore import QObject, QStandardPaths, Signal
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.events import Done, Failed, Started
+from napari_medssl.project import Project
+from napari_medssl.widgets.background import background, wait_for_background
+from napari_medssl.widgets.close_guard import CloseGuard
+from napari_medssl.widgets.description_cache import DescriptionCache
+from napari_medssl.widgets.engine_client import default_command
+from napari_medssl.widgets.image_view import ImageView
+from napari_medssl.widgets.job_runner import JobRunner
+from napari_medssl.widgets.layers import find_layer
+from napari_medssl.widgets.overview import Overview
+from napari_medssl.widgets.predictions import Predictions
+from napari_medssl.widgets.problem import Problem
+from napari_medssl.widgets.recent import Recent
+from napari_medssl.widgets.warm_engine import WarmEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari
+    from napari.layers import Image, Labels, Layer
+
+    from napari_medssl.engine.protocol import Description
+    from napari_medssl.events import AnyEvent, Device
+    from napari_medssl.project import Run
+    from napari_medssl.widgets.run_handle import RunHandle
+
+__all__ = ["Problem", "Session"]
+
+
+class Session(QObject):
+    """One per viewer, shared by all our widgets in it; get it with `Session.of`.
+
+    Attributes
+    ----------
+    project_changed : Signal
+        Another project is open, or its settings (classes, images) changed.
+    image_closing : Signal
+        The open image is about to be replaced (save what belongs to it); `image` still names it.
+    image_changed : Signal
+        Another image is open and its layer is there, or none is.
+    labels_changed : Signal
+        Annotations were written to disk (statuses and counts may differ).
+    runs_changed : Signal
+        `runs` or `current_run` differ.
+    busy_changed : Signal
+        `active`, `working` or `warm.busy` differ.
+    description_changed : Signal
+        `description` has arrived.
+    run_event : Signal(object)
+        Every event of the active run; the last one is always `Done` or `Failed`.
+    saved_prediction : Signal(str, str)
+        Run and image of a prediction that was written.
+    problem : Signal(object)
+        A `Problem` to show.
+    """
+
+    project_changed = Signal()
+    image_closing = Signal()
+    image_changed = Signal()
+    labels_changed = Signal()
+    runs_changed = Signal()
+    busy_changed = Signal()
+    description_changed = Signal()
+    run_event = Signal(
+        object
+    )  # not `event`: that would replace QObject.event, which Qt itself calls
+    saved_prediction = Signal(str, str)
+    problem = Signal(object)
+    _counted = Signal(int, int)  # from the thread that reads a folder
+
+    engine_command: ClassVar[list[str]] = default_command()
+    """How the engine is started; tests put a fake here."""
+    home: ClassVar[Path | None] = None
+    """Where logs, job files and the list of recent projects live; the user's own data folder if None."""
+
+    _sessions: ClassVar[WeakKeyDictionary[Any, Session]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, viewer: napari.Viewer) -> Session:
+        """Return the viewer's session, making it on first use."""
+        viewer = getattr(viewer, "__wrapped__", viewer)  # napari may hand plugins a proxy
+        if viewer not in cls._sessions:
+            cls._sessions[viewer] = cls(viewer)
+        return cls._sessions[viewer]
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        super().__init__(viewer.window._qt_window)
+        self._viewer = ref(viewer)
+        self.project: Project | None = None
+        self.runs: list[Run] = []
+        self.working = ""
+        """What is being done in the background, in a few words; empty when nothing is."""
+        self.counted = (0, 0)
+        """How many files of how many it has done; zeros while that is not known."""
+        self._chosen_run: str | None = None
+        self._closed = False
+        self._counted.connect(self._on_counted)
+        folder = self.folder()
+        self.recent = Recent(folder / "recent.json")
+        self.images = ImageView(self)
+        self.overview = Overview(self)
+        self.warm = WarmEngine(self.engine_command, log=folder / "logs" / "serve.log", parent=self)
+        self.warm.busy_changed.connect(self.busy_changed)
+        self.jobs = JobRunner(self)
+        self.jobs.arrived.connect(self._on_event)
+        self.predictions = Predictions(self)
+        self._descriptions = DescriptionCache(self)
+        self._guard = CloseGuard(self)
+
+    @classmethod
+    def folder(cls) -> Path:
+        """Return the folder for logs, job files and the list of recent projects."""
+        if cls.home is not None:
+            return cls.home
+        location = QStandardPaths.StandardLocation.GenericDataLocation
+        return Path(QStandardPaths.writableLocation(location)) / "napari-medssl"
+
+    @property
+    def viewer(self) -> napari.Viewer:
+        """The viewer; raises when it is gone."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise MedsslError("The viewer of this session is closed.")
+        return viewer
+
+    # -- project ---------------------------------------------------------------------------------
+
+    def create_project(
+        self,
+        folder: str | Path,
+        *,
+        project: str | Path | None = None,
+        masks: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        """Make a project for a folder of images and open it; returns at once."""
+        self._open(
+            f"Reading {Path(folder).name}",
+            lambda: Project.create(
+                Path(folder), project=project, masks=masks, progress=self._counted.emit, **options
+            ),
+        )
+
+    def open_project(self, path: str | Path) -> None:
+        """Open a project folder; returns at once."""
+        self._open(
+            f"Opening {Path(path).name}",
+            lambda: Project.open(Path(path), progress=self._counted.emit),
+        )
+
+    def close_project(self) -> None:
+        """Close image and project; returns at once."""
+        if self.active is not None:
+            raise MedsslError(
+                f"{self.active.name} is still working in this project.", advice="Stop it first."
+            )
+        self.images.close()
+        self.project, self.runs, self._chosen_run = None, [], None
+        self.project_changed.emit()
+        self.runs_changed.emit()
+
+    def refresh_runs(self) -> None:
+        """Read the list of runs again."""
+        project = self.project
+        if project is None:
+            return
+
+        def show(runs: list[Run]) -> None:
+            if self.project is project:
+                self.runs = runs
+                self.runs_changed.emit()
+
+        self.background(project.runs, on_result=show, doing="reading the runs")
+
+    # -- image -----------------------------------------------------------------------------------
+
+    @property
+    def image(self) -> str | None:
+        """Name of the open image."""
+        return self.images.name
+
+    def open_image(self, name: str) -> None:
+        """Show an image of the project; returns at once, `image_changed` follows."""
+        self.images.open(name)
+
+    def layer(self, role: str) -> Layer | None:
+        """Return our layer with this role (``image``, ``labels``, ``prediction``, ...), if there is one."""
+        return find_layer(self.viewer, role)
+
+    @property
+    def image_layer(self) -> Image | None:
+        """The layer of the open image."""
+        return self.layer("image")
+
+    @property
+    def labels_layer(self) -> Labels | None:
+        """The layer that is painted on."""
+        return self.layer("labels")
+
+    @property
+    def prediction_layer(self) -> Labels | None:
+        """The layer with the prediction of the open image."""
+        return self.layer("prediction")
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> RunHandle | None:
+        """The job that is running now."""
+        return self.jobs.active
+
+    @property
+    def usable_runs(self) -> list[Run]:
+        """The runs that have weights, newest first."""
+        return [run for run in self.runs if run.weights() is not None]
+
+    @property
+    def current_run(self) -> str | None:
+        """The run that predicts and explores: the chosen one, else the newest usable one."""
+        names = [run.name for run in self.usable_runs]
+        if self._chosen_run in names:
+            return self._chosen_run
+        return names[0] if names else None
+
+    def choose_run(self, name: str | None) -> None:
+        """Use this run from now on; None for always the newest usable one."""
+        if name != self._chosen_run:
+            self._chosen_run = name
+            self.runs_changed.emit()
+
+    def start_job(self, job: dict[str, Any]) -> RunHandle:
+        """Start a job in an engine process of its own; raises if one is active."""
+        handle = self.jobs.start(job)
+        self.busy_changed.emit()
+        return handle
+
+    def pause(self) -> None:
+        """Ask the active run to wait."""
+        self.jobs.tell("pause")
+
+    def resume(self) -> None:
+        """Let the paused run go on."""
+        self.jobs.tell("resume")
+
+    def stop(self) -> None:
+        """Ask the active run to save and end; what it has is kept."""
+        self.jobs.tell("stop")
+
+    # -- the warm engine -------------------------------------------------------------------------
+
+    def request(
+        self,
+        kind: str,
+        *,
+        on_result: Callable[[dict[str, Any]], None],
+        on_failed: Callable[[Problem], None] | None = None,
+        channel: str | None = None,
+        **fields: Any,
+    ) -> int:
+        """Ask the warm engine; the newest request of a channel (the kind by default) wins.
+
+        Parameters
+        ----------
+        kind : str
+            ``predict``, ``embed``, ``preview`` or ``device``.
+        on_result : callable
+            Receives the answer's data.
+        on_failed : callable, optional
+            Receives a `Problem`; without it the problem is shown in the workspace.
+        channel : str, optional
+            See `WarmEngine.ask`.
+        **fields
+            Fields of `Request`; the open project, image and run are filled in where they are not given.
+        """
+        if self.project is not None:
+            fields.setdefault("project", str(self.project.path))
+        fields.setdefault("image", self.image or "")
+        fields.setdefault("run", self.current_run or "")
+        if self.active is not None:  # the run has the GPU and the cores
+            fields.setdefault("device", "cpu")
+            fields.setdefault("threads", 1)
+        return self.warm.ask(
+            kind,
+            on_result=on_result,
+            on_failed=on_failed or self.problem.emit,
+            channel=channel,
+            **fields,
+        )
+
+    @property
+    def description(self) -> Description | None:
+        """Methods, settings and device as the engine describes them; None until they have arrived."""
+        return self._descriptions.description
+
+    @property
+    def device(self) -> Device | None:
+        """Where jobs run: as the active run said, else as the engine described it."""
+        if self.active is not None and self.active.device is not None:
+            return self.active.device
+        return self.description.device if self.description is not None else None
+
+    # -- the rest --------------------------------------------------------------------------------
+
+    def background(
+        self,
+        work: Callable[[], Any],
+        *,
+        on_result: Callable[[Any], None],
+        on_failed: Callable[[BaseException], None] | None = None,
+        doing: str = "",
+    ) -> None:
+        """Call `work` in a thread, then a callback in the GUI thread; failures are shown if not handled.
+
+        Parameters
+        ----------
+        work : callable
+            Must touch neither Qt objects nor napari layers.
+        on_result, on_failed : callable
+            Not called any more once the viewer has closed.
+        doing : str
+            For the message of a failure: ``saving the labels of a.png``.
+        """
+
+        def failed(error: BaseException) -> None:
+            if self._closed:
+                return
+            if on_failed is not None:
+                on_failed(error)
+            else:
+                self.show_error(error, doing=doing)
+
+        def worked(result: Any) -> None:
+            if not self._closed:
+                on_result(result)
+
+        background(work, on_result=worked, on_failed=failed)
+
+    def show_error(self, error: BaseException, *, doing: str = "") -> None:
+        """Show an exception as a sentence in the workspace."""
+        self.problem.emit(Problem.of(error, doing=doing))
+
+    def shut_down(self) -> None:
+        """End the children and let the last saves finish: the viewer is closing."""
+        if self._closed:
+            return
+        self.image_closing.emit()
+        wait_for_background()
+        self._closed = True
+        self.jobs.shut_down()
+        self.warm.shut_down()
+        self._descriptions.shut_down()
+        viewer = self._viewer()
+        if viewer is not None:  # nothing of ours keeps a closed viewer in memory
+            self._sessions.pop(viewer, None)
+
+    def _open(self, what: str, work: Callable[[], Project]) -> None:
+        if self.active is not None:
+            raise MedsslError(
+                f"{self.active.name} is still working in the open project.", advice="Stop it first."
+            )
+        if self.working:
+            raise MedsslError(f"{self.working} is not finished.", advice="Wait for it.")
+        self._set_working(what)
+
+        def opened(project: Project) -> None:
+            self._set_working("")
+            self.images.close()
+            self.project, self.runs, self._chosen_run = project, [], None
+            self.recent.add(project.path)
+            self.project_changed.emit()
+            self.refresh_runs()
+            if project.images:
+                self.open_image(project.images[0])
+
+        def failed(error: BaseException) -> None:
+            self._set_working("")
+            self.show_error(error, doing="opening the project")
+
+        self.background(work, on_result=opened, on_failed=failed)
+
+    def _set_working(self, text: str) -> None:
+        self.working, self.counted = text, (0, 0)
+        self.busy_changed.emit()
+
+    def _show_earlier_steps(self, started: Started) -> None:
+        """Give a resumed run the curve that it had before."""
+        project, handle = self.project, self.active
+        if project is None or handle is None:
+            return
+
+        def show(earlier: dict[str, list[tuple[int, float]]]) -> None:
+            for name, points in earlier.items():
+                before = [point for point in points if point[0] <= started.step]
+                handle.metrics[name] = [*before, *handle.metrics.get(name, [])]
+
+        self.background(
+            lambda: project.run(started.run).metrics(), on_result=show, doing="reading the metrics"
+        )
+
+    def _on_counted(self, done: int, total: int) -> None:
+        if self.working and (done == total or done - self.counted[0] >= max(1, total // 100)):
+            self.counted = (done, total)
+            self.busy_changed.emit()
+
+    def _on_event(self, event: AnyEvent) -> None:
+        self.run_event.emit(event)
+        if isinstance(event, Failed):
+            active = self.jobs.last
+            log = active.process.log if active is not None else None
+            self.problem.emit(Problem(event.error, event.advice, event.details, log))
+        if isinstance(event, Started) and event.step > 0:
+            self._show_earlier_steps(event)
+        if isinstance(event, Started | Done | Failed):
+            self.refresh_runs()
+            self.busy_changed.emit()

@@ -1,0 +1,108 @@
+"""What is held out, what is learnt from sparse labels, and how a run is scored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_medssl import finetune, pretrain
+from napari_medssl.errors import MedsslError
+from napari_medssl.learn.finetune import hold_out
+
+if TYPE_CHECKING:
+    from napari_medssl.project import Project
+
+
+def scribbles(*, images: int = 1, pixels: int = 40) -> dict[str, np.ndarray]:
+    """Label maps with a line of background and a line of foreground each."""
+    labels = {}
+    for number in range(images):
+        array = np.zeros((64, 64), np.uint16)
+        array[10, 5 : 5 + pixels] = 1
+        array[40, 5 : 5 + pixels] = 2
+        labels[f"{number}.png"] = array
+    return labels
+
+
+@pytest.mark.parametrize("images", [1, 2, 5, 12])
+@pytest.mark.parametrize("pixels", [2, 40])
+def test_validation_is_never_empty_and_leaves_every_class_to_train_on(
+    images: int, pixels: int
+) -> None:
+    labels = scribbles(images=images, pixels=pixels)
+    held = hold_out(labels, share=0.2, seed=0)
+    for value in (1, 2):
+        validating = sum(int((labels[n] == value)[held[n]].sum()) for n in labels)
+        training = sum(int((labels[n] == value)[~held[n]].sum()) for n in labels)
+        assert validating > 0
+        assert training > 0
+    assert all(not (held[n] & (labels[n] == 0)).any() for n in labels)
+
+
+def test_with_five_images_whole_images_are_held_out() -> None:
+    labels = scribbles(images=10)
+    held = hold_out(labels, share=0.2, seed=0)
+    shares = [held[n][labels[n] > 0].mean() for n in labels]
+    assert sorted(shares) == [0.0] * 8 + [1.0] * 2
+
+
+def test_a_class_that_one_image_alone_has_is_still_trained_and_validated() -> None:
+    labels = scribbles(images=8)
+    for name in list(labels)[1:]:
+        labels[name][labels[name] == 2] = 1
+    for seed in range(5):
+        held = hold_out(labels, share=0.2, seed=seed)
+        inside = held["0.png"][labels["0.png"] == 2]
+        assert 0 < inside.sum() < inside.size
+
+
+@pytest.mark.parametrize("mode", ["probe", "frozen", "full"])
+def test_every_mode_learns_from_scribbles(
+    project: Project, mode: str, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    """Bright is class 2, dark is class 1: even a tiny network must find that."""
+    name = project.images[0]
+    grey = project.grey(name)
+    labels = np.zeros(grey.shape, np.uint16)
+    labels[::4] = np.where(grey > np.quantile(grey, 0.8), 2, 1)[::4]
+    labels[np.abs(grey - np.quantile(grey, 0.8)) < 0.05 * np.ptp(grey)] = 0
+    project.annotations.write(name, labels)
+    training = tiny_training | {"steps": 60, "validate_every": 20, "learning_rate": 3e-3}
+    run = finetune(project, mode=mode, network=tiny_network, training=training)
+    assert run.status == "done"
+    assert max(v for _, v in run.metrics()["validation/dice"]) > 0.65  # guessing gives .5
+
+
+def test_the_encoder_stays_as_it_was_when_frozen(
+    annotated_project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    from napari_medssl.learn.networks import load_model
+
+    pretrained = pretrain(annotated_project, network=tiny_network, training=tiny_training)
+    runs = {
+        mode: finetune(
+            annotated_project, from_run=pretrained.name, mode=mode, training=tiny_training
+        )
+        for mode in ("frozen", "full")
+    }
+    before = load_model(pretrained.weights("best")).net.encoder.state_dict()
+    for mode, run in runs.items():
+        after = load_model(run.last_path).net.encoder.state_dict()
+        same = all(np.array_equal(before[k].numpy(), after[k].numpy()) for k in before)
+        assert same == (mode == "frozen")
+    assert load_model(runs["full"].last_path).spec.ancestry == (pretrained.name, runs["full"].name)
+
+
+def test_training_without_annotations_says_what_is_missing(
+    project: Project, tiny_network: dict[str, Any]
+) -> None:
+    with pytest.raises(MedsslError, match="No image is annotated"):
+        finetune(project)
+    labels = np.zeros((64, 64), np.uint16)
+    labels[0] = 2
+    project.annotations.write(project.images[0], labels)
+    with pytest.raises(MedsslError, match=r"at least two classes.*foreground"):
+        finetune(project, network=tiny_network)
+    assert [run.status for run in project.runs()] == ["failed"]

@@ -1,0 +1,73 @@
+"""Losses against loops written from the papers' formulas, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from napari_medssl.learn.losses import IGNORED, dice_cross_entropy, focal_tversky
+
+
+@pytest.mark.parametrize(("alpha", "beta", "gamma"), [(0.7, 0.3, 0.75), (0.5, 0.5, 1.0)])
+def test_focal_tversky_is_the_formula(alpha: float, beta: float, gamma: float) -> None:
+    rng = np.random.default_rng(0)
+    p, g = rng.random((2, 5, 6)), rng.integers(0, 2, (2, 5, 6))
+    tp = fn = fp = 0.0
+    for pi, gi in zip(p.ravel(), g.ravel(), strict=True):
+        tp += pi * gi
+        fn += (1 - pi) * gi
+        fp += pi * (1 - gi)
+    expected = (1 - (tp + 1) / (tp + alpha * fn + beta * fp + 1)) ** gamma
+    loss = focal_tversky(
+        torch.from_numpy(p), torch.from_numpy(g), alpha=alpha, beta=beta, gamma=gamma
+    )
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_missed_foreground_costs_more_than_false_foreground() -> None:
+    truth = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    missed = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    false = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+    assert focal_tversky(missed, truth) > focal_tversky(false, truth)
+
+
+def test_focal_tversky_has_finite_gradients_without_foreground() -> None:
+    for start in (0.0, 1e-9, 0.5):
+        probability = torch.full((2, 4, 4), start, requires_grad=True)
+        focal_tversky(probability, torch.zeros(2, 4, 4)).backward()
+        assert torch.isfinite(probability.grad).all()
+
+
+def test_dice_cross_entropy_is_the_formula_over_annotated_pixels() -> None:
+    rng = np.random.default_rng(1)
+    logits, target = rng.normal(size=(2, 3, 4, 4)), rng.integers(-1, 3, (2, 4, 4))
+    chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    seen = [(b, y, x) for b, y, x in np.ndindex(target.shape) if target[b, y, x] != IGNORED]
+    cross_entropy = np.mean([-math.log(chance[b, target[b, y, x], y, x]) for b, y, x in seen])
+    dice = []
+    for c in range(3):
+        overlap = sum(chance[b, c, y, x] * (target[b, y, x] == c) for b, y, x in seen)
+        total = sum(chance[b, c, y, x] + (target[b, y, x] == c) for b, y, x in seen)
+        dice.append(1 - (2 * overlap + 1) / (total + 1))
+    loss = dice_cross_entropy(torch.from_numpy(logits), torch.from_numpy(target))
+    assert loss.item() == pytest.approx(cross_entropy + np.mean(dice), rel=1e-5)
+
+
+def test_pixels_without_annotation_have_no_gradient() -> None:
+    logits = torch.randn(1, 2, 3, 3, requires_grad=True)
+    target = torch.full((1, 3, 3), IGNORED)
+    target[0, 0, 0] = 1
+    dice_cross_entropy(logits, target).backward()
+    assert logits.grad[0, :, 0, 0].abs().sum() > 0
+    assert logits.grad[0, :, 1:, :].abs().sum() == 0
+
+
+def test_a_batch_without_any_annotation_gives_zero() -> None:
+    logits = torch.randn(1, 2, 3, 3, requires_grad=True)
+    loss = dice_cross_entropy(logits, torch.full((1, 3, 3), IGNORED))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.abs().sum() == 0

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.events import Device, Done, Failed, Note, Progress, Saved, Started
+from napari_medssl.project import Run
+
+if TYPE_CHECKING:
+    from napari_medssl import Project
+
+DEVICE = Device(name="cpu", label="CPU", reason="test")
+STARTED = Started(kind="pretrain", title="test", total=10, device=DEVICE)
+STEP = Progress(step=1, total=10, rate=1.0, eta=9.0, metrics={"loss": 0.5})
+
+WORKER = """
+import sys, time
+from napari_medssl.events import Progress
+from napari_medssl.project import Run
+run = Run(sys.argv[1])
+with run.lock():
+    (run.path / ".tmp-left.pt").write_bytes(b"half")
+    run.append(Progress(step=1, total=10, rate=1.0, eta=9.0))
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_status_follows_the_process_even_when_it_is_killed(project: Project) -> None:
+    run = project.new_run("medsass")
+    assert run.status == "stopped"
+    child = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(run.path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "locked\n"
+    assert project.run(run.name).status == "running"
+    with pytest.raises(MedsslError, match="worked on by another process"), run.lock():
+        pass
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert run.status == "stopped"
+    with run.lock():
+        assert not (run.path / ".tmp-left.pt").exists()
+        assert run.status == "running"
+
+
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [
+        ([Done(run="r")], "done"),
+        ([Done(run="r", stopped=True)], "stopped"),
+        ([Failed(error="out of memory", details="x" * 200_000)], "failed"),
+        ([Done(run="r"), Saved(what="report", path="report.html"), Note(text="ok")], "done"),
+        ([Failed(error="e"), STARTED, STEP], "stopped"),
+    ],
+)
+def test_status_is_read_from_the_last_event(project: Project, last: list, status: str) -> None:
+    run = project.new_run("test")
+    for event in [STARTED, STEP, *last]:
+        run.append(event)
+    assert run.status == status
+    with run.events_path.open("a") as file:
+        file.write('{"event": "fai')
+    assert run.status == status
+    assert run.events() == [STARTED, STEP, *last]
+    run.append(STEP)
+    assert run.events()[-1] == STEP
+
+
+def test_metrics_come_back_and_are_cut_on_resume(project: Project) -> None:
+    run = project.new_run("test")
+    assert run.metrics() == {}
+    run.truncate_metrics(5)
+    for step in (1, 2, 3):
+        run.log_metrics(step, {"loss": 1 / step, "validation/dice, mean": math.inf})
+    with run.metrics_path.open("a") as file:
+        file.write("4,lo")
+    assert run.metrics()["loss"] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    run.truncate_metrics(after_step=2)
+    run.log_metrics(3, {"loss": 0.25})
+    assert run.metrics() == {
+        "loss": [(1, 1.0), (2, 0.5), (3, 0.25)],
+        "validation/dice, mean": [(1, math.inf), (2, math.inf)],
+    }
+    assert run.metrics_path.read_text().splitlines()[0] == "step,name,value"
+
+
+def test_runs_are_listed_newest_first_and_named_in_errors(project: Project) -> None:
+    assert project.runs() == []
+    with pytest.raises(MedsslError, match="Its runs: none yet"):
+        project.run("latest")
+    first, second, third = (project.new_run(label) for label in ("medsass", "full: top!", "a"))
+    assert [run.name.split("-", 1)[1] for run in project.runs()] == [
+        "a-03",
+        "full-top-02",
+        "medsass-01",
+    ]
+    assert project.run("latest") == third
+    assert project.run(first.name) == first
+    with pytest.raises(MedsslError, match=f"no run 'nothing'. Its runs: {third.name}, "):
+        project.run("nothing")
+    assert second.method == "full-top"
+    second.write_job({"kind": "pretrain", "method": "medsass", "training": {"steps": 3}})
+    assert (second.kind, second.method) == ("pretrain", "medsass")
+    assert Run(second.path).job["training"] == {"steps": 3}
+
+
+def test_weights_fall_back_to_the_last(project: Project) -> None:
+    run = project.new_run("test")
+    assert run.weights() is None
+    run.last_path.write_bytes(b"")
+    assert run.weights() == run.last_path
+    run.best_path.write_bytes(b"")
+    assert run.weights() == run.best_path
+    assert run.weights("last") == run.last_path
+
+
+def test_outputs_stay_in_their_folders(project: Project) -> None:
+    path = project.prediction_path("r1", "more/wide.png")
+    assert path == project.path / "predictions" / "r1" / "more" / "wide.png.tif"
+    assert project.embedding_path("r1", "cell1.png").name == "cell1.png.npy"
+    with pytest.raises(MedsslError, match="cannot name"):
+        project.prediction_path("..", "cell1.png")
+    with pytest.raises(MedsslError, match="There is no run folder"):
+        Run(Path("/nowhere"))

@@ -1,0 +1,317 @@
+"""A stand-in for the engine: the same protocol and the same files, no torch, done in a moment.
+
+The seed of a job says what happens: 13 fails with a sentence, 66 prints half a line and waits to be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from napari_medssl.config import Config, advanced
+from napari_medssl.engine.protocol import Command, Description, Method, Request
+from napari_medssl.events import (
+    Device,
+    Done,
+    Event,
+    Failed,
+    Note,
+    Paused,
+    Progress,
+    Result,
+    Resumed,
+    Saved,
+    Started,
+)
+from napari_medssl.project import Project, Run, write_tiff_labels
+
+DEVICE = Device(name="cpu", label="CPU, 2 threads", reason="there is no GPU")
+
+
+class Network(Config):
+    architecture: Literal["unet"] = advanced("unet")
+    encoder: str = "mobilenet_v2"
+    encoder_weights: Literal["none", "imagenet", "file"] = "none"
+    weights_file: str | None = None
+
+
+class Training(Config):
+    steps: int = Field(40, ge=1, le=10_000_000)
+    """Number of optimiser steps."""
+    batch_size: int = Field(8, ge=1, le=4096)
+    """Patches per step."""
+    patch_size: int = Field(128, ge=32, le=2048, multiple_of=32)
+    """Side of a patch, pixels."""
+    learning_rate: float = advanced(3.6e-4, gt=0, le=10)
+    """Peak learning rate."""
+    seconds_per_step: float = advanced(0.02, ge=0, le=10)
+
+
+class Fake(Config):
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.07
+    """Temperature of the loss."""
+    polarity: Literal["auto", "bright", "dark"] = advanced("auto")
+    """Which side of the threshold is foreground."""
+    clip: float | None = advanced(None)
+    """Clip gradients at this norm."""
+
+
+class Pretrain(Config):
+    kind: Literal["pretrain"] = "pretrain"
+    project: str
+    method: str = "fake"
+    method_config: dict[str, Any] = Field(default_factory=dict)
+    network: Network = Network()
+    training: Training = Training()
+    from_run: str | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    seed: int = Field(0, ge=0)
+
+
+class Finetune(Config):
+    kind: Literal["finetune"] = "finetune"
+    project: str
+    from_run: str | None = None
+    mode: Literal["probe", "frozen", "full"] = "probe"
+    images: tuple[str, ...] | None = None
+    network: Network = Network()
+    training: Training = Training()
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    seed: int = Field(0, ge=0)
+
+
+class Predict(Config):
+    kind: Literal["predict"] = "predict"
+    project: str | None = None
+    folder: str | None = None
+    run: str
+    out: str | None = None
+    images: tuple[str, ...] | None = None
+    overwrite: bool = True
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Resume(Config):
+    kind: Literal["resume"] = "resume"
+    project: str
+    run: str
+
+
+def say(event: Event) -> None:
+    sys.stdout.write(event.model_dump_json() + "\n")
+    sys.stdout.flush()
+
+
+class Control:
+    """What came on standard input; its end is a stop."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.stopped = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            command = Command.model_validate_json(line).command
+            self.paused = command == "pause"
+            self.stopped = self.stopped or command == "stop"
+        self.stopped = True
+
+    def wait(self, step: int) -> bool:
+        """Whether to go on."""
+        if self.paused and not self.stopped:
+            say(Paused(step=step))
+            while self.paused and not self.stopped:
+                time.sleep(0.01)
+            if not self.stopped:
+                say(Resumed(step=step))
+        return not self.stopped
+
+
+def segment(project: Project, run: str, image: str) -> Path:
+    grey = project.grey(image)
+    labels = np.where(grey > grey.mean(), 2, 1).astype(np.uint16)
+    path = project.prediction_path(run, image)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_tiff_labels(path, labels, note={})
+    return path
+
+
+def train(
+    job: Pretrain | Finetune, control: Control, run: Run | None = None, step: int = 0
+) -> None:
+    project = Project.open(job.project)
+    if run is None:
+        run = project.new_run("fake" if isinstance(job, Pretrain) else f"finetune-{job.mode}")
+        run.write_job(job.model_dump(mode="json"))
+    total = job.training.steps
+    with run.lock():
+
+        def tell(event: Event) -> None:
+            run.append(event)
+            say(event)
+
+        tell(
+            Started(
+                kind=job.kind,
+                title=f"{job.kind.capitalize()} on {len(project.images)} images",
+                run=run.name,
+                step=step,
+                total=total,
+                device=DEVICE,
+            )
+        )
+        if job.seed == 66:
+            sys.stdout.write('{"event": "progr')
+            sys.stdout.flush()
+            time.sleep(60)
+        if job.seed == 13:
+            sys.stderr.write("Traceback: CUDA out of memory\n")
+            tell(
+                Failed(
+                    error="The batch does not fit into memory.",
+                    advice="Make the batch smaller.",
+                    details="Traceback ...",
+                )
+            )
+            raise SystemExit(1)
+        tell(Note(text="One image is constant and was left out."))
+        print("a library talks on standard output")
+        while step < total and control.wait(step):
+            step += 1
+            time.sleep(job.training.seconds_per_step)
+            values = {"loss": 1 / step + 0.05, "learning_rate": 1e-3}
+            if step % 5 == 0:
+                values["validation/loss"] = 1 / step + 0.1
+            run.log_metrics(step, values)
+            rate = 1 / max(job.training.seconds_per_step, 1e-3)
+            say(
+                Progress(
+                    step=step, total=total, rate=rate, eta=(total - step) / rate, metrics=values
+                )
+            )
+        for path in (run.best_path, run.last_path, run.state_path):
+            path.write_bytes(f"fake {step}".encode())
+        tell(Saved(what="last", path=str(run.last_path), step=step))
+        tell(
+            Done(
+                run=run.name,
+                stopped=step < total,
+                summary=f"Kept after {step} of {total} steps.",
+            )
+        )
+
+
+def predict(job: Predict, control: Control) -> None:
+    project = Project.open(str(job.project))
+    names = project.images
+    say(Started(kind="predict", title="Predicting", total=len(names), device=DEVICE))
+    for step, name in enumerate(names, start=1):
+        if not control.wait(step):
+            say(Done(stopped=True, summary=f"{step - 1} of {len(names)} images predicted."))
+            return
+        path = segment(project, job.run, name)
+        say(Saved(what="prediction", path=str(path), image=name))
+        say(Progress(step=step, total=len(names), rate=10.0, eta=0.1))
+    say(Done(summary=f"{len(names)} images predicted."))
+
+
+def run_job(path: str) -> None:
+    control = Control()
+    job = json.loads(Path(path).read_text())
+    kind = job["kind"]
+    if kind == "resume":
+        resume = Resume.model_validate(job)
+        run = Project.open(resume.project).run(resume.run)
+        model = {"pretrain": Pretrain, "finetune": Finetune}[run.kind]
+        step = int(run.state_path.read_text().split()[1])
+        train(model.model_validate(run.job), control, run, step)
+    elif kind == "predict":
+        predict(Predict.model_validate(job), control)
+    else:
+        train({"pretrain": Pretrain, "finetune": Finetune}[kind].model_validate(job), control)
+
+
+def answer(request: Request) -> dict[str, Any]:
+    project = Project.open(request.project)
+    if request.request == "predict":
+        path = segment(project, request.run, request.image)
+        return {"path": path.relative_to(project.path).as_posix(), "seconds": 0.01}
+    if request.request == "preview":
+        path = project.path / "derived" / "preview.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey = project.grey(request.image)
+        write_tiff_labels(path, (grey > grey.mean()).astype(np.uint16), note={})
+        layer = {
+            "name": "pseudo-labels",
+            "kind": "labels",
+            "path": "derived/preview.tif",
+            "text": "Otsu's threshold, foreground bright.",
+        }
+        return {"layers": [layer]}
+    if request.request == "embed":
+        planes = project.planes(request.image)[:, ::4, ::4]
+        rows, columns = np.mgrid[: planes.shape[1], : planes.shape[2]] / 50
+        embedding = np.stack([planes[0], 1 - planes[0], rows, columns], axis=-1)
+        path = project.embedding_path(request.run, request.image)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, embedding.astype(np.float16))
+        return {
+            "path": path.relative_to(project.path).as_posix(),
+            "stride": 4,
+            "shape": list(project.shape(request.image)),
+            "seconds": 0.01,
+        }
+    return DEVICE.model_dump()
+
+
+def serve() -> None:
+    for line in sys.stdin:
+        request = Request.model_validate_json(line)
+        if request.run == "crash":
+            raise SystemExit(3)
+        say(Result(id=request.id, data=answer(request)))
+
+
+def describe() -> None:
+    description = Description(
+        version="0",
+        device=DEVICE,
+        encoders=["mobilenet_v2", "resnet18", "resnet50"],
+        jobs={
+            "pretrain": Pretrain.model_json_schema(),
+            "finetune": Finetune.model_json_schema(),
+            "predict": Predict.model_json_schema(),
+        },
+        methods=[
+            Method(
+                key="fake",
+                title="Fake",
+                summary="Learns nothing, quickly.",
+                paper="Nobody et al., 2026",
+                config_schema=Fake.model_json_schema(),
+            )
+        ],
+    )
+    sys.stdout.write(description.model_dump_json())
+
+
+def main() -> None:
+    what = sys.argv[1]
+    if what == "run":
+        run_job(sys.argv[2])
+    elif what == "serve":
+        serve()
+    else:
+        describe()
+
+
+if __name__ == "__main__":
+    main()
