@@ -80,7 +80,9 @@ class Tour:
         self.workspace = Workspace(self.viewer)
         self.viewer.window.add_dock_widget(self.workspace, name="MedSSL", area="right")
         self.session = self.workspace.session
-        self.session.problem.connect(lambda problem: sys.exit(f"{problem.sentence}\n{problem.details}"))
+        self.session.problem.connect(
+            lambda problem: sys.exit(f"{problem.sentence}\n{problem.details}")
+        )
 
     def go(
         self, images: Path, truths: dict[str, np.ndarray], *, steps: int, threads: int | None
@@ -100,12 +102,19 @@ class Tour:
         content["Pretrain"].preview.close_button.click()
         content["Pretrain"].job_form.set_values(
             {
-                "training": {"steps": steps, "batch_size": 4, "patch_size": 64, "validate_every": 10},
+                "training": {
+                    "steps": steps,
+                    "batch_size": 4,
+                    "patch_size": 64,
+                    "validate_every": 10,
+                },
                 "threads": threads,
             }
         )
         content["Pretrain"].start.click()
-        self.wait(until=lambda: session.active is not None and session.active.step >= steps * 2 // 3)
+        self.wait(
+            until=lambda: session.active is not None and session.active.step >= steps * 2 // 3
+        )
         self.shot("pretrain")
 
         self.workspace.open_step("Annotate")

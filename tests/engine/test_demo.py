@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def test_demo_on_own_images_with_masks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = cases._settings(steps=2, batch_size=1, patch_size=32)
+    tiny = cases._settings(steps=2, batch_size=2, patch_size=32)
     monkeypatch.setattr(cases, "_pretraining", lambda steps: tiny)
     monkeypatch.setattr(cases, "_finetuning", lambda steps: ("--mode", "full", *tiny))
     rng = np.random.default_rng(0)

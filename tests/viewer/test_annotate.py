@@ -60,7 +60,7 @@ def session(
     qtbot.waitUntil(lambda: session.image == "a.png", timeout=20_000)
     yield session
     session.shut_down()
-    Session._sessions.pop(viewer, None)
+    wait_for_background()
 
 
 @pytest.fixture

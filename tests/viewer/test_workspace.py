@@ -229,6 +229,27 @@ def test_the_activity_dock_knows_of_the_run(opened, until):
     until(lambda: not window._task_status_manager.is_busy())
 
 
+def test_the_dock_can_be_closed_and_opened_again_while_a_run_is_active(opened, until, qtbot):
+    from napari_medssl.widgets.workspace import Workspace
+
+    session = opened.session
+    viewer = session.viewer
+    train(opened, until, steps=300)
+    until(lambda: session.active.step > 3)
+    viewer.window.remove_dock_widget(opened)
+    opened.deleteLater()
+    qtbot.wait(300)  # events of the run arrive meanwhile
+    viewer.theme = "light"
+    again = Workspace(viewer)
+    viewer.window.add_dock_widget(again, name="again")
+    assert again.session is session
+    again.open_step("Pretrain")
+    monitor = again.steps["Pretrain"].content.monitor
+    until(lambda: "Step" in monitor.text.text())
+    monitor.stop.click()
+    until(lambda: session.active is None)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_theme_changes_reach_plot_and_style(opened, theme):
     opened.session.viewer.theme = theme

@@ -40,7 +40,7 @@ IMAGES_FOR_HOLD_OUT = 5
 PROBE_PIXELS = 4096
 """Pixels per step of the linear probe."""
 PIXELS_PER_IMAGE = 20_000
-"""Pixels of each class and image that the linear probe keeps."""
+"""Annotated pixels of an image that the linear probe keeps."""
 
 
 class FinetuneConfig(TrainingConfig):
@@ -321,24 +321,24 @@ class ProbeTask(_AnnotationTask):
             parameter.requires_grad_(False)
         self.model.eval().to(device)
         self._validation_pixels: list[tuple[Tensor, NDArray[np.int64]]] = []
-        pixels: dict[int, list[NDArray[np.float32]]] = {}
+        pixels, targets = [], []
         rng = np.random.default_rng(0)
         for name in self.images:
             item = self._load(name)
             embedding = pixel_embedding(self.model, item.planes, stride=1, device=device)
-            for position in range(len(self.model.spec.classes)):
-                chosen = np.argwhere(item.train == position)
-                if len(chosen) > PIXELS_PER_IMAGE:
-                    chosen = chosen[rng.choice(len(chosen), PIXELS_PER_IMAGE, replace=False)]
-                if len(chosen):
-                    pixels.setdefault(position, []).append(embedding[chosen[:, 0], chosen[:, 1]])
+            ys, xs = np.nonzero(item.train != IGNORED)
+            if len(ys) > PIXELS_PER_IMAGE:
+                chosen = rng.choice(len(ys), PIXELS_PER_IMAGE, replace=False)
+                ys, xs = ys[chosen], xs[chosen]
+            pixels.append(embedding[ys, xs])
+            targets.append(item.train[ys, xs])
             seen = item.validation != IGNORED
             if seen.any():
                 held = torch.from_numpy(embedding[seen])
                 self._validation_pixels.append((held, item.validation[seen].astype(np.int64)))
-        self._pixels = {position: np.concatenate(parts) for position, parts in pixels.items()}
-        everything = np.concatenate(list(self._pixels.values()))
-        self._start(everything.mean(0), everything.std(0) + 1e-6)
+        self._pixels = np.concatenate(pixels)
+        self._targets = np.concatenate(targets).astype(np.int64)
+        self._start(self._pixels.mean(0), self._pixels.std(0) + 1e-6)
 
     def _start(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
         """Learn on standardised embeddings; folded into the layer, which stays one linear map."""
@@ -356,21 +356,17 @@ class ProbeTask(_AnnotationTask):
         self.eval()
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """Draw pixels of every class equally often: ``pixels`` (N, D), ``target`` (N)."""
-        each = PROBE_PIXELS // len(self._pixels)
-        drawn = [
-            (pool[rng.integers(len(pool), size=each)], np.full(each, position, dtype=np.int64))
-            for position, pool in sorted(self._pixels.items())
-        ]
-        return {
-            "pixels": np.concatenate([pixels for pixels, _ in drawn]),
-            "target": np.concatenate([target for _, target in drawn]),
-        }
+        """Draw annotated pixels as often as they occur: ``pixels`` (N, D), ``target`` (N).
+
+        Classes are not balanced: a probe that saw as much foreground as background finds too much of it.
+        """
+        drawn = rng.integers(len(self._pixels), size=PROBE_PIXELS)
+        return {"pixels": self._pixels[drawn], "target": self._targets[drawn]}
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Give the cross-entropy of the linear layer."""
-        logits = self._logits(batch["pixels"])
-        return {"loss": nn.functional.cross_entropy(logits.float(), batch["target"])}
+        """Give Dice plus cross-entropy of the linear layer, the pixels taken as one image."""
+        logits = self._logits(batch["pixels"]).T[None, :, :, None]  # (1, K, N, 1)
+        return {"loss": dice_cross_entropy(logits, batch["target"][None, :, None])}
 
     def after_step(self, step: int, total: int) -> None:
         """Fold the standardisation into the model's probe."""

@@ -43,8 +43,8 @@ class TrainingConfig(Config):
 
     steps: int = Field(600, ge=1, le=10_000_000)
     """Number of optimiser steps."""
-    batch_size: int = Field(8, ge=1, le=4096)
-    """Patches per step."""
+    batch_size: int = Field(8, ge=2, le=4096)
+    """Patches per step; at least two, since batch normalisation compares them."""
     patch_size: int = Field(128, ge=32, le=2048, multiple_of=32)
     """Side of a patch, pixels."""
     learning_rate: float = Field(3.6e-4, gt=0, le=10)

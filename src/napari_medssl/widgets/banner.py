@@ -39,6 +39,7 @@ class Banner(QFrame):
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._session = session
         self.problem: Problem | None = None
         self.dialog: DetailsDialog | None = None
         set_role(self, "banner")
@@ -62,7 +63,7 @@ class Banner(QFrame):
         self.details.clicked.connect(self._on_details)
         self.dismiss.clicked.connect(self.clear)
         session.problem.connect(self.show_problem)
-        session.busy_changed.connect(lambda: self._on_busy(session))
+        session.busy_changed.connect(self._on_busy)
         self.setVisible(False)
 
     def show_problem(self, problem: Problem) -> None:
@@ -80,9 +81,10 @@ class Banner(QFrame):
         self.problem = None
         self.setVisible(False)
 
-    def _on_busy(self, session: Session) -> None:
+    def _on_busy(self) -> None:
         # starting the next thing is an answer to the problem
-        if session.active is not None and session.active.state == "starting":
+        active = self._session.active
+        if active is not None and active.state == "starting":
             self.clear()
 
     def _on_details(self) -> None:

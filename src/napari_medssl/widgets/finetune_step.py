@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QRadioButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["FinetuneStep"]
 
 _MODES = {
-    "probe": ("Linear probe", "one layer on the features it has; seconds to a minute"),
+    "probe": ("Linear probe", "one layer on the features it has; seconds"),
     "frozen": ("Frozen encoder", "the decoder learns, the encoder stays; minutes"),
-    "full": ("Full", "everything learns; the slowest, the best with many labels"),
+    "full": ("Full", "everything learns; slowest, best with many labels"),
 }
 _FIELDS = ("network", "training", "device", "threads", "seed")
 _START = ("network.encoder_weights", "network.weights_file")
@@ -207,6 +209,15 @@ class FinetuneStep(QWidget):
             self._session.start_job(self.job())
         except MedsslError as error:
             self._session.show_error(error)
+            return
+        QTimer.singleShot(200, self._show_monitor)  # once it is laid out
+
+    def _show_monitor(self) -> None:
+        area = self.parent()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parent()
+        if area is not None:
+            area.ensureWidgetVisible(self.monitor)
 
 
 def _short(count: int) -> str:

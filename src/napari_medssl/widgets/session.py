@@ -22,6 +22,7 @@ from napari_medssl.widgets.overview import Overview
 from napari_medssl.widgets.predictions import Predictions
 from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.recent import Recent
+from napari_medssl.widgets.run_list import RunList
 from napari_medssl.widgets.warm_engine import WarmEngine
 
 if TYPE_CHECKING:
@@ -98,18 +99,18 @@ class Session(QObject):
         super().__init__(viewer.window._qt_window)
         self._viewer = ref(viewer)
         self.project: Project | None = None
-        self.runs: list[Run] = []
         self.working = ""
         """What is being done in the background, in a few words; empty when nothing is."""
         self.counted = (0, 0)
         """How many files of how many it has done; zeros while that is not known."""
-        self._chosen_run: str | None = None
         self._closed = False
         self._counted.connect(self._on_counted)
         folder = self.folder()
         self.recent = Recent(folder / "recent.json")
         self.images = ImageView(self)
         self.overview = Overview(self)
+        self.run_list = RunList(self)
+        self.run_list.changed.connect(self.runs_changed)
         self.warm = WarmEngine(self.engine_command, log=folder / "logs" / "serve.log", parent=self)
         self.warm.busy_changed.connect(self.busy_changed)
         self.jobs = JobRunner(self)
@@ -166,22 +167,9 @@ class Session(QObject):
                 f"{self.active.name} is still working in this project.", advice="Stop it first."
             )
         self.images.close()
-        self.project, self.runs, self._chosen_run = None, [], None
+        self.project = None
         self.project_changed.emit()
-        self.runs_changed.emit()
-
-    def refresh_runs(self) -> None:
-        """Read the list of runs again."""
-        project = self.project
-        if project is None:
-            return
-
-        def show(runs: list[Run]) -> None:
-            if self.project is project:
-                self.runs = runs
-                self.runs_changed.emit()
-
-        self.background(project.runs, on_result=show, doing="reading the runs")
+        self.run_list.clear()
 
     # -- image -----------------------------------------------------------------------------------
 
@@ -221,23 +209,27 @@ class Session(QObject):
         return self.jobs.active
 
     @property
+    def runs(self) -> list[Run]:
+        """All runs of the project, newest first."""
+        return self.run_list.all
+
+    @property
     def usable_runs(self) -> list[Run]:
-        """The runs that have weights, newest first."""
-        return [run for run in self.runs if run.weights() is not None]
+        """Those that have weights."""
+        return self.run_list.usable
 
     @property
     def current_run(self) -> str | None:
         """The run that predicts and explores: the chosen one, else the newest usable one."""
-        names = [run.name for run in self.usable_runs]
-        if self._chosen_run in names:
-            return self._chosen_run
-        return names[0] if names else None
+        return self.run_list.current
 
     def choose_run(self, name: str | None) -> None:
         """Use this run from now on; None for always the newest usable one."""
-        if name != self._chosen_run:
-            self._chosen_run = name
-            self.runs_changed.emit()
+        self.run_list.choose(name)
+
+    def refresh_runs(self) -> None:
+        """Read the runs again; returns at once."""
+        self.run_list.refresh()
 
     def start_job(self, job: dict[str, Any]) -> RunHandle:
         """Start a job in an engine process of its own; raises if one is active."""
@@ -376,10 +368,11 @@ class Session(QObject):
         def opened(project: Project) -> None:
             self._set_working("")
             self.images.close()
-            self.project, self.runs, self._chosen_run = project, [], None
+            self.project = project
+            self.run_list.clear()
             self.recent.add(project.path)
             self.project_changed.emit()
-            self.refresh_runs()
+            self.run_list.refresh()
             if project.images:
                 self.open_image(project.images[0])
 
@@ -393,21 +386,6 @@ class Session(QObject):
         self.working, self.counted = text, (0, 0)
         self.busy_changed.emit()
 
-    def _show_earlier_steps(self, started: Started) -> None:
-        """Give a resumed run the curve that it had before."""
-        project, handle = self.project, self.active
-        if project is None or handle is None:
-            return
-
-        def show(earlier: dict[str, list[tuple[int, float]]]) -> None:
-            for name, points in earlier.items():
-                before = [point for point in points if point[0] <= started.step]
-                handle.metrics[name] = [*before, *handle.metrics.get(name, [])]
-
-        self.background(
-            lambda: project.run(started.run).metrics(), on_result=show, doing="reading the metrics"
-        )
-
     def _on_counted(self, done: int, total: int) -> None:
         if self.working and (done == total or done - self.counted[0] >= max(1, total // 100)):
             self.counted = (done, total)
@@ -419,8 +397,6 @@ class Session(QObject):
             active = self.jobs.last
             log = active.process.log if active is not None else None
             self.problem.emit(Problem(event.error, event.advice, event.details, log))
-        if isinstance(event, Started) and event.step > 0:
-            self._show_earlier_steps(event)
+        self.run_list.follow(event)
         if isinstance(event, Started | Done | Failed):
-            self.refresh_runs()
             self.busy_changed.emit()
