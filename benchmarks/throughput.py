@@ -30,7 +30,9 @@ from napari_medssl.learn.training import TrainingConfig
 from napari_medssl.project import Project
 
 
-def bare_steps(project: Project, options: argparse.Namespace, device: torch.device) -> Iterator[float]:
+def bare_steps(
+    project: Project, options: argparse.Namespace, device: torch.device
+) -> Iterator[float]:
     """Yield the seconds of one forward, backward and update of the bare network after another."""
     kind = pretext_method(options.method)
     spec = ModelSpec(
@@ -87,8 +89,12 @@ def main() -> None:
     parser.add_argument("--encoder", default="mobilenet_v2")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--patch", type=int, default=128)
-    parser.add_argument("--views", type=int, default=1, help="views per patch that the method makes")
-    parser.add_argument("--blocks", type=int, default=8, help="blocks of each, the first not counted")
+    parser.add_argument(
+        "--views", type=int, default=1, help="views per patch that the method makes"
+    )
+    parser.add_argument(
+        "--blocks", type=int, default=8, help="blocks of each, the first not counted"
+    )
     parser.add_argument("--steps", type=int, default=12, help="steps per block, at least")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=None)

@@ -48,9 +48,9 @@ class FinetuneConfig(TrainingConfig):
 
     steps: int = Field(300, ge=1, le=10_000_000)
     """Number of optimiser steps."""
-    learning_rate: float = Field(1e-3, gt=0, le=10)
+    learning_rate: float = Field(5e-4, gt=0, le=10)
     """Peak learning rate of what is new; pretrained parts use `pretrained_rate` of it."""
-    pretrained_rate: float = advanced(0.2, gt=0, le=1)
+    pretrained_rate: float = advanced(1.0, gt=0, le=1)
     """Rate of pretrained parts as a share of the learning rate."""
     validate_every: int = advanced(25, ge=1, le=1_000_000)
     """Steps between two validations."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
@@ -13,8 +14,6 @@ from napari_medssl.widgets.layers import class_colormap, find_layer, mark, marke
 from napari_medssl.widgets.placement import transforms
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from napari_medssl.events import AnyEvent
     from napari_medssl.widgets.session import Session
 
@@ -40,7 +39,7 @@ class Predictions(QObject):
         self._shown: tuple[str, str] | None = None  # run, image
         self.asking = False
         """Whether a prediction of one image is awaited."""
-        session.image_closing.connect(self._drop)
+        session.image_closing.connect(self._forget)
         session.image_changed.connect(self.refresh)
         session.runs_changed.connect(self.refresh)
         session.project_changed.connect(self._recolour)
@@ -81,7 +80,7 @@ class Predictions(QObject):
             return
         path = project.prediction_path(run, image)
         if not path.is_file():
-            self._drop()
+            self._forget()
             return
 
         def show(labels: np.ndarray) -> None:
@@ -99,10 +98,9 @@ class Predictions(QObject):
         if picture is None or project is None:
             return
         layer = find_layer(session.viewer, _ROLE)
-        if layer is not None and layer.data.shape == labels.shape:
+        if layer is not None:  # kept from image to image: making textures anew is what takes time
             layer.data = labels
         else:
-            remove_layer(session.viewer, _ROLE)
             active = session.viewer.layers.selection.active
             layer = Labels(
                 labels,
@@ -118,6 +116,15 @@ class Predictions(QObject):
                 session.viewer.layers.selection.active = active
         mark(layer, _ROLE, run=run, image=image)
         self._shown = (run, image)
+
+    def _forget(self) -> None:
+        """Empty the layer: what it shows belongs to an image that goes."""
+        self._shown = None
+        layer = find_layer(self._session.viewer, _ROLE)
+        picture = self._session.image_layer
+        if layer is not None and picture is not None:
+            layer.data = np.zeros(picture.data.shape[:2], dtype=np.uint16)
+            mark(layer, _ROLE)
 
     def _drop(self) -> None:
         self._shown = None
