@@ -36,7 +36,7 @@ COUNT = 20
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
-    parser.add_argument("--steps", type=int, default=80, help="steps of the pretraining")
+    parser.add_argument("--steps", type=int, default=300, help="steps of the pretraining")
     parser.add_argument("--theme", choices=["dark", "light"], default="dark")
     parser.add_argument("--threads", type=int, help="limit the engine's CPU threads")
     options = parser.parse_args()
@@ -105,8 +105,7 @@ class Tour:
                 "training": {
                     "steps": steps,
                     "batch_size": 4,
-                    "patch_size": 64,
-                    "validate_every": 10,
+                    "validate_every": 25,
                 },
                 "threads": threads,
             }

@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLineEdit
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.project import write_tiff_labels
@@ -318,7 +318,7 @@ def test_a_prediction_fills_only_what_is_free_unless_asked(
     prediction[:, 40:] = 2
     path = session.project.prediction_path(run.name, "a.png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_tiff_labels(path, prediction)
+    write_tiff_labels(path, prediction, note={})
     session.saved_prediction.emit(run.name, "a.png")
     assert step.copy.isEnabled()
     layer = session.labels_layer
@@ -339,7 +339,7 @@ def test_classes_are_added_named_coloured_and_removed(
     qtbot, session: Session, step: AnnotateStep
 ) -> None:
     press(step.add)
-    editor = step.table.viewport().focusWidget() or step.table.focusWidget()
+    editor = step.table.findChild(QLineEdit)
     assert step.table.value == 3
     assert step.table.state() == step.table.State.EditingState
     QTest.keyClicks(editor, "nucleolus")

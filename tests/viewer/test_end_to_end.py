@@ -184,8 +184,11 @@ def test_the_whole_way(open_workspace, folder: Path, until):
     until(lambda: session.layer("heat") is not None, _SLOW)
     heat = session.layer("heat").data
     assert heat.shape == session.image_layer.data.shape
-    y, x = bright
-    assert heat[y - 3 : y + 4, x - 3 : x + 4].max() == pytest.approx(1.0, abs=0.05)
+    [clicked] = steps["Explore"].explorer.queries
+    assert np.abs(np.subtract(clicked, bright)).max() <= 1
+    assert (
+        heat[clicked] > 0.8
+    )  # not 1: the map is interpolated between the features of every second pixel
     assert heat[dark] < heat[bright]
 
     # a killed engine is a sentence, and nothing is lost

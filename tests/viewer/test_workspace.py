@@ -83,7 +83,7 @@ def test_next_and_previous_walk_through_the_images(opened, until):
 def test_a_folder_with_a_project_is_opened_again(opened, image_folder, until):
     session = opened.session
     session.close_project()
-    assert len(session.viewer.layers) == 0
+    assert not any(layer.visible for layer in session.viewer.layers)
     opened.steps["Project"].content.use_folder(image_folder)
     until(lambda: session.image == "a.png")
     assert opened.problems == []

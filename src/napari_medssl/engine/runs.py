@@ -245,7 +245,8 @@ def _finish(
     metrics = {name: values[-1][1] for name, values in run.metrics().items() if values}
     scores = run.metrics().get("validation/dice", [])
     if scores:
-        metrics["validation/dice"] = max(value for _, value in scores)
+        kept = max if run.best_path.is_file() else (lambda values: values[-1])
+        metrics["validation/dice"] = kept([value for _, value in scores])
     verb = "Stopped" if stopped else "Done"
     steps = metrics_steps(run)
     parts = [f"{verb} after {steps} of {job.training.steps} steps"]

@@ -90,7 +90,7 @@ class Task(nn.Module, abc.ABC):
         """Do what follows an optimiser step (moving averages, queues)."""
 
     def validate(self) -> dict[str, float]:
-        """Measure on held-out data; `score` (higher is better) decides what is best. May be empty."""
+        """Measure on held-out data; may be empty. `score`, if there, decides what is best: higher is."""
         return {}
 
     def set_training(self) -> None:
@@ -237,9 +237,10 @@ def _validate(
     progress.validated_at = progress.step
     if measured:
         yield from reporter.flush({f"validation/{name}": v for name, v in measured.items()})
-        # Not-a-number never counts as an improvement.
-        if measured["score"] > progress.best_score:
-            progress.best_score, progress.best_step = measured["score"], progress.step
+        # Without a score nothing is best but the last; not-a-number is never an improvement.
+        score = measured.get("score", -math.inf)
+        if score > progress.best_score:
+            progress.best_score, progress.best_step = score, progress.step
             yield from checkpoint.save_best()
     reporter.restart_clock()
 

@@ -13,7 +13,7 @@ from napari_medssl.widgets.annotation_commands import SHORTCUTS
 from napari_medssl.widgets.classes import BACKGROUND
 from napari_medssl.widgets.label_store import Annotation, LabelStore, counts_of
 from napari_medssl.widgets.layers import class_colormap, mark
-from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.placement import follow, place
 from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.shortcuts import bind_on_our_layers
 
@@ -30,7 +30,7 @@ SaveState = Literal["none", "saved", "unsaved", "saving", "failed"]
 
 _QUIET_MS = 1000  # after the last stroke
 _LONGEST_MS = 5000  # while painting goes on
-_KEPT = ("brush_size", "opacity", "contour", "contiguous", "preserve_labels", "mode")
+_KEPT = ("brush_size", "opacity", "contour", "contiguous", "preserve_labels", "visible")
 
 
 class Annotator(QObject):
@@ -73,6 +73,8 @@ class Annotator(QObject):
         self._kept: dict[str, Any] = {"brush_size": 10, "opacity": 0.6}
         self._value = BACKGROUND + 1
         self._was_active = False
+        self._mode = "pan_zoom"
+        self._parked: Labels | None = None
         self._end_follow: Callable[[], None] | None = None
         self.overwrite = False
         """Whether copying a prediction also replaces what is annotated."""
@@ -83,7 +85,7 @@ class Annotator(QObject):
             timer.timeout.connect(self.save)
         self.store.written.connect(self._on_written)
         self.store.failed.connect(self._on_failed)
-        session.image_closing.connect(self.save)
+        session.image_closing.connect(self._on_closing)
         session.image_changed.connect(self._on_image)
         session.project_changed.connect(self._on_project)
         session.busy_changed.connect(self._on_busy)
@@ -142,16 +144,21 @@ class Annotator(QObject):
             self._on_image()
 
     def reload(self) -> None:
-        """Make the layer anew, with nothing to undo."""
-        if self.layer is not None:
-            self._drop()
-            self._on_image()
+        """Read the annotation again, with nothing to undo."""
+        self._park()
+        self._on_image()
+
+    def _on_closing(self) -> None:
+        self.save()
+        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
+        if self.session.viewer.window._qt_window.isVisible():
+            self._park()
 
     def _on_image(self) -> None:
         session = self.session
         project, name = session.project, session.image
-        if self.layer is not None and (project is None or name != self.image):
-            self._drop()
+        if self.layer is not None and (project is not self._project or name != self.image):
+            self._park()
         if project is None or name is None or self.layer is not None:
             return
         self.image = None
@@ -169,29 +176,38 @@ class Annotator(QObject):
         image_layer = self.session.image_layer
         if image_layer is None:
             return
-        viewer = self.session.viewer
-        active = viewer.layers.selection.active
-        layer = Labels(
-            annotation.labels.copy(),
-            name=f"annotation of {name}",
-            colormap=class_colormap(project.settings.classes),
-            **transforms(image_layer),
-        )
+        layer = self._parked
+        if layer is None:
+            layer = self._make(annotation)
+        else:
+            layer.data = annotation.labels.copy()
+            layer.editable = True
+        layer.name = f"annotation of {name}"
+        layer.colormap = class_colormap(project.settings.classes)
+        place(layer, image_layer)
         mark(layer, "labels", image=name)
-        self._project, self.image, self.layer = project, name, layer
+        self._parked, self._project, self.image, self.layer = None, project, name, layer
         self._put, self.done, self.counts = annotation, annotation.done, annotation.counts
         if self._value not in self._values():
             self._value = BACKGROUND + 1
         layer.selected_label = self._value
-        viewer.add_layer(layer)
-        mode = self._kept.pop("mode", "pan_zoom")
+        active = self.session.viewer.layers.selection.active
+        if layer not in self.session.viewer.layers:
+            self.session.viewer.add_layer(layer)
         for key, value in self._kept.items():
             setattr(layer, key, value)
         if self._was_active:
-            layer.mode = mode
-        elif active in viewer.layers:
-            viewer.layers.selection.active = active
+            self.session.viewer.layers.selection.active = layer
+            layer.mode = self._mode
+        elif active in self.session.viewer.layers:
+            self.session.viewer.layers.selection.active = active
         self._end_follow = follow(image_layer, layer)
+        self._set_state("failed" if name in self.store.unsaved else "saved")
+        self.layer_changed.emit()
+        self.class_changed.emit()
+
+    def _make(self, annotation: Annotation) -> Labels:
+        layer = Labels(annotation.labels.copy())
         for emitter in (
             layer.events.paint,
             layer.events.labels_update,
@@ -201,13 +217,29 @@ class Annotator(QObject):
             emitter.connect(self._touch)
         layer.events.selected_label.connect(self._on_selected_label)
         layer.events.mode.connect(self._on_mode)
-        unsaved = name in self.store.unsaved
-        self._set_state("failed" if unsaved else "saved")
-        self.layer_changed.emit()
-        self.class_changed.emit()
+        return layer
+
+    def _park(self) -> None:
+        """Save, and empty the layer until the annotation of another image is there.
+
+        One layer is used for all images: drawing after a Labels layer with an active brush was removed
+        can crash the process in Mesa's OpenGL (napari issue 8471 describes the same on Windows).
+        """
+        self.save()
+        layer = self.layer
+        if layer is None:
+            return
+        self._was_active = self.session.viewer.layers.selection.active is layer
+        self._mode = layer.mode
+        self._forget()
+        mark(layer, "parked")
+        layer.visible = False
+        layer.data = np.zeros((1, 1), np.uint16)
+        layer.editable = False  # also forgets what could be undone
+        layer.name = "annotation"
+        self._parked = layer
 
     def _forget(self) -> None:
-        # the layer is gone from the viewer, or about to go
         layer = self.layer
         self._quiet.stop()
         self._longest.stop()
@@ -220,17 +252,10 @@ class Annotator(QObject):
         self._set_state("none")
         self.layer_changed.emit()
 
-    def _drop(self) -> None:
-        self.save()
-        viewer = self.session.viewer
-        layer = self.layer
-        self._was_active = layer is not None and viewer.layers.selection.active is layer
-        self._forget()
-        if layer is not None and layer in viewer.layers:
-            viewer.layers.remove(layer)
-
     def _on_removed(self, event: Any) -> None:
-        if self.layer is not None and event.value is self.layer:
+        if event.value is self._parked:
+            self._parked = None
+        elif self.layer is not None and event.value is self.layer:
             self.save()
             self._was_active = False
             self._forget()

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medssl.errors import MedsslError
+from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.form import LABEL_WIDTH, Form
 from napari_medssl.widgets.job_schema import job_schema
 from napari_medssl.widgets.run_monitor import RunMonitor
@@ -204,7 +205,7 @@ class FinetuneStep(QWidget):
         )
 
     def _on_train(self) -> None:
-        self._session.image_closing.emit()  # what is being painted counts
+        Annotator.of(self._session).save()  # what is being painted counts
         try:
             self._session.start_job(self.job())
         except MedsslError as error:

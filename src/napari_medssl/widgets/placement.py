@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
-__all__ = ["follow", "transforms"]
+__all__ = ["follow", "place", "transforms"]
 
 _MOVES = ("scale", "translate", "rotate", "shear", "affine")
 
@@ -27,6 +27,12 @@ def transforms(source: Layer) -> dict[str, Any]:
     }
 
 
+def place(layer: Layer, source: Layer) -> None:
+    """Put a layer where another one of the same axes is."""
+    for name in _MOVES:
+        setattr(layer, name, getattr(source, name))
+
+
 def follow(source: Layer, layer: Layer) -> Callable[[], None]:
     """Move `layer` whenever `source` is moved; returns what ends this.
 
@@ -37,8 +43,7 @@ def follow(source: Layer, layer: Layer) -> Callable[[], None]:
     """
 
     def copy() -> None:
-        for name in _MOVES:
-            setattr(layer, name, getattr(source, name))
+        place(layer, source)
 
     for name in _MOVES:
         source.events[name].connect(copy)

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.project import import_masks
+from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.fold import Fold
 from napari_medssl.widgets.image_list import ImageList
 from napari_medssl.widgets.theme import set_role
@@ -208,14 +209,15 @@ class ProjectStep(QWidget):
         if project is None:
             return
         self.masks.setEnabled(False)
-        self._session.image_closing.emit()  # what is being painted is saved before it is replaced
+        annotator = Annotator.of(self._session)
+        annotator.save()  # what is being painted is saved before it is replaced
 
         def done(report: ImportReport) -> None:
             self.masks.setEnabled(True)
             self.masks_report.setText(report.text())
             self.masks_report.setVisible(True)
             self._session.labels_changed.emit()
-            self._session.image_changed.emit()
+            annotator.reload()
 
         def failed(error: BaseException) -> None:
             self.masks.setEnabled(True)
