@@ -61,7 +61,7 @@ def job_file(
         "kind": "pretrain",
         "project": str(project.path),
         "network": tiny_network,
-        "training": tiny_training | {"steps": 500, "patience": 0},
+        "training": tiny_training | {"steps": 5000, "patience": 0},
         "threads": 1,
     }
     path.write_text(json.dumps(job))
@@ -79,7 +79,7 @@ def test_pause_resume_and_stop_by_command(project: Project, job_file: Path) -> N
             say(child, {"command": "resume"})
         if isinstance(event, Resumed):
             say(child, {"command": "stop"})
-    assert finish(child) == 130
+    assert finish(child) == 130, [kind.__name__ for kind in kinds]
     assert kinds[0] is Started
     assert kinds[-1] is Done
     assert project.run("latest").status == "stopped"

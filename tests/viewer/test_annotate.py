@@ -342,9 +342,13 @@ def test_classes_are_added_named_coloured_and_removed(
     editor = step.table.findChild(QLineEdit)
     assert step.table.value == 3
     assert step.table.state() == step.table.State.EditingState
-    QTest.keyClicks(editor, "nucleolus")
+    QTest.keyClicks(editor, "nucle")
+    session.labels_layer.paint((10, 10), 2)  # what is saved meanwhile does not disturb the typing
+    qtbot.waitUntil(lambda: session.project.annotations.status("a.png") == "partial", timeout=9000)
+    settle(qtbot, step)
+    QTest.keyClicks(editor, "olus")
     QTest.keyClick(editor, Qt.Key.Key_Return)
-    assert [item.name for item in session.project.settings.classes][2] == "nucleolus"
+    qtbot.waitUntil(lambda: session.project.settings.classes[2].name == "nucleolus", timeout=9000)
     assert session.labels_layer.selected_label == 3
     colours = [item.color for item in session.project.settings.classes]
     assert len(set(colours)) == 3

@@ -250,9 +250,9 @@ class FinetuneTask(_AnnotationTask):
                 self._points.append(found)
 
     def set_training(self) -> None:
-        """Train, but keep the batch statistics of a pretrained or frozen encoder."""
+        """Train, but keep the batch statistics of a pretrained encoder (a random one's mean nothing)."""
         self.train()
-        if self.mode == "frozen" or not self.fresh:
+        if not self.fresh:
             for module in self.model.net.encoder.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()

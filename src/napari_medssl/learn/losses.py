@@ -61,7 +61,7 @@ def focal_tversky(
     return (1 - index).clamp_min(1e-7) ** gamma
 
 
-_dice = smp.losses.DiceLoss("multiclass", from_logits=True, smooth=1.0, ignore_index=IGNORED)
+_dice = smp.losses.DiceLoss("multiclass", from_logits=True, ignore_index=IGNORED)
 
 
 def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

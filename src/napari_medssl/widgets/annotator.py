@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medssl.widgets.annotation_commands import SHORTCUTS
 from napari_medssl.widgets.classes import BACKGROUND
+from napari_medssl.widgets.gl_guard import guard_canvas
 from napari_medssl.widgets.label_store import Annotation, LabelStore, counts_of
 from napari_medssl.widgets.layers import class_colormap, mark
 from napari_medssl.widgets.placement import follow, place
@@ -60,6 +61,7 @@ class Annotator(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.session = session
+        guard_canvas(session.viewer)
         self.store = LabelStore(session)
         self.layer: Labels | None = None
         self.image: str | None = None

@@ -24,6 +24,7 @@ _BACKGROUND = 1
 _NAME, _VALUE, _PIXELS = range(3)
 _MOST_ROWS = 7  # more than these scroll
 _VALUE_ROLE = Qt.ItemDataRole.UserRole
+_SHOWN_ROLE = Qt.ItemDataRole.UserRole + 1
 
 
 class ClassTable(QTableWidget):
@@ -121,6 +122,10 @@ class ClassTable(QTableWidget):
             if item is None:
                 item = QTableWidgetItem()
                 self.setItem(row, column, item)
+            # a cell that is set while its name is being edited would throw away what was typed
+            shown = [value, text, colour]
+            if item.text() == text and item.data(_SHOWN_ROLE) == shown:
+                continue
             flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
             if column == _NAME:
                 item.setIcon(_swatch(colour))
@@ -132,6 +137,7 @@ class ClassTable(QTableWidget):
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             item.setText(text)
             item.setFlags(flags)
+            item.setData(_SHOWN_ROLE, shown)
 
     def _on_selection(self) -> None:
         if not self._filling and self.value is not None:

@@ -134,7 +134,9 @@ class EngineProcess(QObject):
         self.close_input()
         if not self.process.waitForFinished(patience):
             self.process.kill()
-            self.process.waitForFinished(3000)  # a killed process goes as fast as the machine lets it
+            self.process.waitForFinished(
+                3000
+            )  # a killed process goes as fast as the machine lets it
 
     def how_it_ended(self) -> Problem:
         """Say in a sentence how the child ended, for an end that was not announced by an event."""

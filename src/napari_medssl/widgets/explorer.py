@@ -9,6 +9,7 @@ from napari.layers import Image, Points
 from qtpy.QtCore import QObject, Signal
 
 from napari_medssl.widgets.features import Features
+from napari_medssl.widgets.gl_guard import guard_canvas
 from napari_medssl.widgets.layers import find_layer, mark, remove_layer
 from napari_medssl.widgets.placement import follow, transforms
 from napari_medssl.widgets.problem import Problem
@@ -50,6 +51,7 @@ class Explorer(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.session = session
+        guard_canvas(session.viewer)
         self.active = False
         self.following = False
         self.queries: list[tuple[int, int]] = []
@@ -113,7 +115,11 @@ class Explorer(QObject):
             The pixel.
         add : bool
             Keep the pixels asked before; the map is then the similarity to their mean.
+
+        A pixel outside the image is not asked.
         """
+        if not self._inside(y, x):
+            return
         self.queries = [*self.queries, (y, x)] if add else [(y, x)]
         self._show_queries()
         if self._ask():
@@ -200,9 +206,15 @@ class Explorer(QObject):
         layer = self.session.image_layer
         if layer is None:
             return None
-        y, x = np.round(layer.world_to_data(position)).astype(int)[-2:]
+        y, x = (int(value) for value in np.round(layer.world_to_data(position))[-2:])
+        return (y, x) if self._inside(y, x) else None
+
+    def _inside(self, y: int, x: int) -> bool:
+        layer = self.session.image_layer
+        if layer is None:
+            return False
         height, width = layer.data.shape[:2]
-        return (int(y), int(x)) if 0 <= y < height and 0 <= x < width else None
+        return bool(0 <= y < height and 0 <= x < width)
 
     def _stop_painting(self) -> None:
         # a click cannot both paint and ask

@@ -134,7 +134,7 @@ class PredictStep(QWidget):
         self._session.choose_run(self.run.currentData())
 
     def _on_show(self, on: bool) -> None:
-        layer = self._session.prediction_layer
+        layer = self._session.layer("prediction")
         if layer is not None:
             layer.visible = on
 

@@ -17,7 +17,7 @@ from napari_medssl.widgets.description_cache import DescriptionCache
 from napari_medssl.widgets.engine_client import default_command
 from napari_medssl.widgets.image_view import ImageView
 from napari_medssl.widgets.job_runner import JobRunner
-from napari_medssl.widgets.layers import find_layer
+from napari_medssl.widgets.layers import find_layer, marked
 from napari_medssl.widgets.overview import Overview
 from napari_medssl.widgets.predictions import Predictions
 from napari_medssl.widgets.problem import Problem
@@ -198,8 +198,10 @@ class Session(QObject):
 
     @property
     def prediction_layer(self) -> Labels | None:
-        """The layer with the prediction of the open image."""
-        return self.layer("prediction")
+        """The layer with the prediction of the open image; None while it holds none."""
+        layer = self.layer("prediction")
+        filled = layer is not None and marked(layer).get("image") == self.image
+        return layer if filled else None
 
     # -- runs ------------------------------------------------------------------------------------
 

@@ -51,9 +51,11 @@ def test_loss_is_finite_and_reaches_the_encoder(key: str, project: Project) -> N
     values = losses(task, 0)
     assert all(torch.isfinite(value) and value.ndim == 0 for value in values.values())
     values["loss"].backward()
-    gradients = [p.grad for p in task.model.encoder_parameters()]
-    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
-    assert any(g.abs().sum() > 0 for g in gradients)
+    # An encoder cut at a depth keeps layers below it that nothing passes through: no gradient at all.
+    gradients = [p.grad for p in task.model.encoder_parameters() if p.grad is not None]
+    assert len(gradients) > 10
+    assert all(torch.isfinite(g).all() for g in gradients)
+    assert gradients[0].abs().sum() > 0
 
 
 @pytest.mark.parametrize("key", ALL)
