@@ -161,6 +161,8 @@ class Annotator(QObject):
         project, name = session.project, session.image
         if self.layer is not None and (project is not self._project or name != self.image):
             self._park()
+        if name is None and self._parked is not None:
+            session.viewer.layers.remove(self._parked)
         if project is None or name is None or self.layer is not None:
             return
         self.image = None
@@ -224,8 +226,7 @@ class Annotator(QObject):
     def _park(self) -> None:
         """Save, and empty the layer until the annotation of another image is there.
 
-        One layer is used for all images: drawing after a Labels layer with an active brush was removed
-        can crash the process in Mesa's OpenGL (napari issue 8471 describes the same on Windows).
+        One layer serves all images: the brush, its controls and the place in the list stay as they are.
         """
         self.save()
         layer = self.layer

@@ -224,7 +224,10 @@ class ExploreWidget(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.panel)
-        column.addWidget(self.workspace)
+        below = QVBoxLayout()
+        below.setContentsMargins(6, 0, 6, 0)  # as wide as the panel's own controls
+        below.addWidget(self.workspace)
+        column.addLayout(below)
         column.addStretch(1)
         self.workspace.clicked.connect(self._open_workspace)
         self._session.project_changed.connect(self._refresh)

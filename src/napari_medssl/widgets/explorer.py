@@ -361,7 +361,9 @@ class Explorer(QObject):
     # -- what others change ----------------------------------------------------------------------
 
     def _on_image_closing(self) -> None:
-        self.queries, self._cursor = [], None
+        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
+        if self.session.viewer.window._qt_window.isVisible():
+            self.clear()
 
     def _on_image(self) -> None:
         self.clear()
