@@ -154,6 +154,17 @@ def test_a_loss_that_is_no_number_fails_and_keeps_the_last_checkpoint(
     assert all(torch.isfinite(v).all() for v in weights(run).values() if v.is_floating_point())
 
 
+def test_quick_steps_between_frequent_validations_are_reported(
+    project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    """Progress comes a few times a second, however short the steps and however often validated."""
+    training = tiny_training | {"steps": 60, "validate_every": 1}
+    seen = list(execute(job(project, tiny_network, training)))
+    times = [e.time for e in seen if isinstance(e, Progress)]
+    assert max(b - a for a, b in itertools.pairwise(times)) < 2
+    assert len(times) >= 3
+
+
 def test_early_stopping_keeps_the_best(
     annotated_project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
 ) -> None:

@@ -212,10 +212,11 @@ def train(
             if control.paused:
                 yield from checkpoint.save()
                 yield Paused(step=progress.step)
+                began = time.monotonic()
                 control.wait_while_paused()
+                reporter.leave_out(time.monotonic() - began)
                 if not control.stopped:
                     yield Resumed(step=progress.step)
-                reporter.restart_clock()
                 continue
             losses = one_step(next(batches))
             progress.step += 1
@@ -230,10 +231,12 @@ def train(
 def _validate(
     task: Task, progress: _Progress, reporter: _Reporter, checkpoint: _Checkpoint
 ) -> Iterator[Event]:
+    began = time.monotonic()
     task.eval()
     with torch.no_grad():
         measured = task.validate()
     task.set_training()
+    reporter.leave_out(time.monotonic() - began)
     progress.validated_at = progress.step
     if measured:
         yield from reporter.flush({f"validation/{name}": v for name, v in measured.items()})
@@ -242,7 +245,6 @@ def _validate(
         if score > progress.best_score:
             progress.best_score, progress.best_step = score, progress.step
             yield from checkpoint.save_best()
-    reporter.restart_clock()
 
 
 def _exhausted(progress: _Progress, config: TrainingConfig) -> bool:
@@ -287,15 +289,19 @@ class _Reporter:
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Forget the time that did not go into steps (a pause, a validation)."""
-        self._since = time.monotonic()
+        """Begin to count steps and time."""
+        self._since = self._reported = time.monotonic()
         self._counted = self._progress.step
+
+    def leave_out(self, seconds: float) -> None:
+        """Take time that did not go into steps (a pause, a validation) out of the rate."""
+        self._since += seconds
 
     def add(self, losses: dict[str, Tensor]) -> Iterator[Event]:
         """Take one step's scalars; yields when a report is due."""
         self._names = list(losses)
         self._pending.append(torch.stack([value.detach().float() for value in losses.values()]))
-        if time.monotonic() - self._since >= REPORT_SECONDS:
+        if time.monotonic() - self._reported >= REPORT_SECONDS:
             yield from self.flush()
 
     def flush(self, extra: dict[str, float] | None = None) -> Iterator[Event]:
@@ -318,6 +324,7 @@ class _Reporter:
             self._latest |= extra
         if not rows and not extra:
             return
+        self._reported = time.monotonic()
         self._update_rate()
         left = self._total - self._progress.step
         yield Progress(
