@@ -37,7 +37,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     threads = options.threads or choose_threads()
-    torch.set_num_threads(threads)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "images"
@@ -47,6 +46,7 @@ def main() -> None:
         project = Project.create(folder)
         tiny = {"steps": 2, "batch_size": 2, "patch_size": 64}
         run = pretrain(project, network={"encoder": options.encoder}, training=tiny, device="cpu")
+        torch.set_num_threads(threads)  # after the training, which chooses its own number
         model = model_of(run)
         image = torch.rand(1, 1, 512, 512)
         engine = subprocess.Popen(
