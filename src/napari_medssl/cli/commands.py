@@ -112,6 +112,7 @@ def _predict(args: argparse.Namespace, sink: Sink) -> int:
 
 
 def _evaluate(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.engine.predicting import score, with_truth
     from napari_medssl.project import load_truth
 
     project = _project(args.project)
@@ -120,16 +121,11 @@ def _evaluate(args: argparse.Namespace, sink: Sink) -> int:
     if out.suffix not in (".json", ".csv"):
         raise ConfigError(f"--out {out}: scores are written as .json or .csv.")
     truth = load_truth(project, args.truth, masks_as=args.masks_as)
-    wanted = args.images if args.images is not None else project.images
-    names = tuple(name for name in wanted if name in truth)
-    if not names:
-        raise ConfigError(f"None of these images has a mask in {args.truth}.")
+    names = with_truth(project, args.images, truth)
     job = {"kind": "predict", "project": str(project.path), "run": run.name, "images": names}
     code = _execute(_with_device(job, args), sink)
     if code != DONE:
         return code
-    from napari_medssl.engine.predicting import score
-
     evaluation = score(project, run, truth, names)
     (evaluation.to_csv if out.suffix == ".csv" else evaluation.to_json)(out)
     data = {**evaluation.model_dump(mode="json"), "path": str(out)}

@@ -10,7 +10,7 @@ import tifffile
 import torch
 
 from napari_medssl.engine.job import execute
-from napari_medssl.engine.predicting import check_channels, find_run, model_of, score
+from napari_medssl.engine.predicting import check_channels, find_run, model_of, score, with_truth
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Event, Saved
 from napari_medssl.explore.similarity import PixelEmbedding
@@ -295,23 +295,10 @@ def evaluate(
         Scores per image and class, their means, and pooled over all pixels.
     """
     project = _open(project)
-    job = {
-        "kind": "evaluate",
-        "project": str(project.path),
-        "run": run,
-        "truth": str(truth),
-        "masks_as": masks_as,
-        "images": None if images is None else list(images),
-        "device": device,
-    }
-    predicted = []
-    for event in execute(job):
-        if isinstance(event, Saved):
-            predicted.append(event.image)
-        if on_event is not None:
-            on_event(event)
     found = load_truth(project, truth, masks_as=masks_as)
-    return score(project, project.run(run), found, tuple(predicted))
+    names = with_truth(project, images, found)
+    predict(project, run=run, images=names, device=device, on_event=on_event)
+    return score(project, project.run(run), found, names)
 
 
 def _open(project: Project | str | Path) -> Project:

@@ -15,13 +15,11 @@ from napari_medssl.learn.devices import DeviceName
 from napari_medssl.learn.finetune import FinetuneConfig, Mode
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.training import TrainingConfig
-from napari_medssl.project import MasksAs
 
 if TYPE_CHECKING:
     from napari_medssl.events import Event
 
 __all__ = [
-    "EvaluateJob",
     "FinetuneJob",
     "Job",
     "PredictJob",
@@ -101,20 +99,6 @@ class PredictJob(Config):
             raise ValueError("a folder without a project needs `out`, the folder for the results")
 
 
-class EvaluateJob(_ProjectJob):
-    """Score a run's predictions against truth, predicting first where needed."""
-
-    kind: Literal["evaluate"] = "evaluate"
-    run: str
-    """Name of the run."""
-    truth: str
-    """Folder with masks, found by image name."""
-    masks_as: MasksAs = "auto"
-    """What the values of the masks mean; auto looks at them."""
-    images: tuple[str, ...] | None = None
-    """Images to score; unset means all that have truth."""
-
-
 class ResumeJob(Config):
     """Go on with a stopped run, as if it had never stopped."""
 
@@ -127,12 +111,11 @@ class ResumeJob(Config):
     """Where to compute; unset means what the run asked for."""
 
 
-Job = PretrainJob | FinetuneJob | PredictJob | EvaluateJob | ResumeJob
+Job = PretrainJob | FinetuneJob | PredictJob | ResumeJob
 _JOBS: dict[str, type[Job]] = {
     "pretrain": PretrainJob,
     "finetune": FinetuneJob,
     "predict": PredictJob,
-    "evaluate": EvaluateJob,
     "resume": ResumeJob,
 }
 
@@ -176,12 +159,11 @@ def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Ite
 
     parsed = parse_job(job) if isinstance(job, dict) else job
     control = control or Control()
-    if isinstance(parsed, PredictJob):
-        events = predicting.predict(parsed, control)
-    elif isinstance(parsed, EvaluateJob):
-        events = predicting.evaluate(parsed, control)
-    else:
-        events = runs.start(parsed, control)
+    events = (
+        predicting.predict(parsed, control)
+        if isinstance(parsed, PredictJob)
+        else runs.start(parsed, control)
+    )
     try:
         yield from events
     except torch.cuda.OutOfMemoryError as error:

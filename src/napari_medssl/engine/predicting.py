@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import torch
 
-from napari_medssl.engine.job import EvaluateJob, PredictJob
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate import Evaluation
 from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Saved, Started
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.networks import SegmentationModel, load_model
 from napari_medssl.learn.predict import predict_labels
-from napari_medssl.project import Project, Run, load_truth
+from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import read_labels, write_tiff_labels
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_medssl.engine.job import PredictJob
     from napari_medssl.learn.control import Control
 
-__all__ = ["evaluate", "find_run", "model_of", "predict", "score"]
+__all__ = ["check_channels", "find_run", "model_of", "predict", "score", "with_truth"]
 
 
 def find_run(name: str, project: Project | None) -> Run:
@@ -119,35 +119,23 @@ def check_channels(model: SegmentationModel, project: Project, run: Run) -> None
         )
 
 
-def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
-    """Predict the images that have truth, then score them; `Done.metrics` has the means."""
-    project = Project.open(job.project)
-    run = project.run(job.run)
-    truth = load_truth(project, job.truth, masks_as=job.masks_as)
-    names = tuple(name for name in _chosen(project, job.images) if name in truth)
+def with_truth(
+    project: Project, images: Iterable[str] | None, truth: Mapping[str, NDArray[np.uint16]]
+) -> tuple[str, ...]:
+    """Give those of the images (unset means all of the project) that have truth.
+
+    Raises
+    ------
+    MedsslError
+        If an image is not of the project, or none of them has truth.
+    """
+    wanted = _chosen(project, None if images is None else tuple(images))
+    names = tuple(name for name in wanted if name in truth)
     if not names:
-        raise MedsslError(f"No mask in {job.truth} belongs to an image of the project.")
-    prediction = PredictJob(
-        project=job.project, run=job.run, images=names, overwrite=True, device=job.device
-    )
-    for event in _predict(prediction, project, run, control):
-        if not isinstance(event, Done):
-            yield event
-        elif event.stopped:
-            yield event
-            return
-    result = score(project, run, truth, names)
-    metrics = {
-        f"{measure}/{label}": value
-        for label, values in result.mean.items()
-        for measure, value in values.items()
-    }
-    yield Done(
-        run=run.name,
-        summary=f"{len(result.images)} images: mean Dice {result.mean_dice:.3f}, "
-        f"mean IoU {result.mean_iou:.3f}.",
-        metrics=metrics,
-    )
+        raise MedsslError(
+            "None of these images has a mask.", advice="Masks are found by image name."
+        )
+    return names
 
 
 def score(

@@ -242,13 +242,14 @@ def _finish(
             "The trained network gives values that are not numbers, so it is not offered.",
             advice="Train again with a lower learning rate.",
         )
-    metrics = {name: values[-1][1] for name, values in run.metrics().items() if values}
-    scores = run.metrics().get("validation/dice", [])
+    curves = run.metrics()
+    metrics = {name: values[-1][1] for name, values in curves.items() if values}
+    scores = curves.get("validation/dice", [])
     if scores:
         kept = max if run.best_path.is_file() else (lambda values: values[-1])
         metrics["validation/dice"] = kept([value for _, value in scores])
     verb = "Stopped" if stopped else "Done"
-    steps = metrics_steps(run)
+    steps = curves["loss"][-1][0] if "loss" in curves else 0
     parts = [f"{verb} after {steps} of {job.training.steps} steps"]
     if scores:
         parts.append(f"validation Dice {metrics['validation/dice']:.3f}")
@@ -257,11 +258,6 @@ def _finish(
     early = steps < job.training.steps and not stopped
     summary = "; ".join(parts) + (" (no further improvement)." if early else ".")
     yield Done(run=run.name, stopped=stopped, summary=summary, metrics=metrics)
-
-
-def metrics_steps(run: Run) -> int:
-    """Give the number of steps that a run's metrics tell of."""
-    return max((step for step, _ in run.metrics().get("loss", [])), default=0)
 
 
 def _annotated(project: Project, job: FinetuneJob) -> tuple[str, ...]:

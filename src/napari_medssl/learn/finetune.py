@@ -26,15 +26,9 @@ if TYPE_CHECKING:
     from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.project import Project
 
-__all__ = ["MODES", "FinetuneConfig", "FinetuneTask", "Mode", "ProbeTask", "hold_out"]
+__all__ = ["FinetuneConfig", "FinetuneTask", "Mode", "ProbeTask", "hold_out"]
 
 Mode = Literal["probe", "frozen", "full"]
-MODES: dict[str, str] = {
-    "probe": "Linear probe: one linear layer on the pretrained pixel features. Seconds.",
-    "frozen": "Frozen encoder: trains the decoder only. Minutes; safe with few annotations.",
-    "full": "Full: trains the whole network. Slowest; best with more annotations.",
-}
-
 IMAGES_FOR_HOLD_OUT = 5
 """From this many annotated images on, whole images are held out; below, squares of them are."""
 PROBE_PIXELS = 4096

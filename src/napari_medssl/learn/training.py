@@ -114,7 +114,6 @@ class _Progress:
         self.best_score = -math.inf
         self.best_step = -1
         self.validated_at = -1
-        self.seconds = 0.0
 
 
 def train(
@@ -341,7 +340,6 @@ class _Reporter:
         if steps > 0 and seconds > 0:
             newest = steps / seconds
             self._rate = newest if self._rate == 0 else 0.8 * self._rate + 0.2 * newest
-            self._progress.seconds += seconds
             self._since, self._counted = now, self._progress.step
 
 
