@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_medssl.project.annotations import Annotations, Status
+from napari_medssl.project.catalogue import Checked, scan
 from napari_medssl.project.checkpoint import (
     WriteError,
     atomic,
@@ -21,12 +22,13 @@ from napari_medssl.project.masks import (
 from napari_medssl.project.project import Project
 from napari_medssl.project.report import FolderReport, Skipped
 from napari_medssl.project.run import Run, RunStatus
-from napari_medssl.project.scan import scan
 from napari_medssl.project.settings import ClassInfo, Normalisation, ProjectSettings
 from napari_medssl.project.truth import Truth, load_truth
+from napari_medssl.project.viewer_lock import ViewerLock
 
 __all__ = [
     "Annotations",
+    "Checked",
     "ClassInfo",
     "FolderReport",
     "ImportReport",
@@ -40,6 +42,7 @@ __all__ = [
     "Status",
     "Truth",
     "UnreadableImageError",
+    "ViewerLock",
     "WriteError",
     "atomic",
     "import_masks",

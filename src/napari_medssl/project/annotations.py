@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from napari_medssl.project.checkpoint import (
     read_labels_note,
     write_tiff_labels,
 )
+from napari_medssl.project.fingerprints import Fingerprints
+from napari_medssl.project.listing import Identity, identity_of
 from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
@@ -29,6 +31,23 @@ __all__ = ["Annotations", "Status"]
 Status = Literal["none", "partial", "done"]
 
 
+class _Header(NamedTuple):
+    """What the header of a label file tells."""
+
+    identity: Identity
+    """Of the label file."""
+    counts: dict[int, int]
+    done: bool
+    image: tuple[Identity, str] | None
+    """Identity and fingerprint of the image when it was first annotated; unknown in older files."""
+
+    @property
+    def status(self) -> Status:
+        if self.done:
+            return "done"
+        return "partial" if any(self.counts) else "none"
+
+
 class Annotations:
     """The label files of a project: 0 = not annotated, 1 = background, 2 and up = classes.
 
@@ -41,7 +60,9 @@ class Annotations:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._folder = project.path / "labels"
-        self._headers: dict[str, tuple[tuple[int, int], dict[int, int], bool]] = {}
+        self._fingerprints = Fingerprints(project.path / "derived" / "fingerprints.json")
+        self._headers: dict[str, _Header] = {}
+        self._damaged: dict[str, str] = {}
 
     def path(self, name: str) -> Path:
         """Give the label file of image `name`, which may not exist yet."""
@@ -81,6 +102,8 @@ class Annotations:
     def write(self, name: str, labels: NDArray[np.integer], *, done: bool = False) -> None:
         """Store the labels of an image, atomically and compressed.
 
+        With the first labels of an image, a fingerprint of the image is stored, see `changed_images`.
+
         Parameters
         ----------
         name : str
@@ -114,12 +137,7 @@ class Annotations:
                 advice="Add the class to the project first.",
             )
         stored = labels.astype(np.uint16, copy=False)
-        counts = _counts(stored)
-        write_tiff_labels(
-            self.path(name),
-            stored,
-            note={"counts": {str(value): n for value, n in counts.items()}, "done": done},
-        )
+        self._write(name, stored, done=done, image=self._first_image(name))
 
     def clear(self, name: str) -> None:
         """Delete the labels of an image, if there are any."""
@@ -135,10 +153,10 @@ class Annotations:
         """
         y, x = self._project.shape(name)
         path = self.path(name)
-        return self._header(name, _identity(path.stat()))[0] if path.is_file() else {0: y * x}
+        return self._header(name, _identity(path.stat())).counts if path.is_file() else {0: y * x}
 
     def status(self, name: str) -> Status:
-        """Tell how far an image is annotated; ``done`` is what the user called so."""
+        """Tell how far an image is annotated; ``done`` is what the user called so, a damaged file is ``partial``."""
         self._project.shape(name)  # refuses unknown names
         path = self.path(name)
         return self._status(name, _identity(path.stat())) if path.is_file() else "none"
@@ -155,40 +173,152 @@ class Annotations:
         """Give the images that have any label, in the project's order."""
         return tuple(name for name, status in self.statuses().items() if status != "none")
 
-    def _status(self, name: str, identity: tuple[int, int]) -> Status:
-        counts, done = self._header(name, identity)
-        if done:
-            return "done"
-        return "partial" if any(counts) else "none"
+    def damaged(self) -> dict[str, str]:
+        """Give the images whose label file cannot be read, and why."""
+        self.statuses()
+        return {name: self._damaged[name] for name in self._project.images if name in self._damaged}
 
-    def _header(self, name: str, identity: tuple[int, int]) -> tuple[dict[int, int], bool]:
-        known = self._headers.get(name)
-        if known is not None and known[0] == identity:
-            return known[1], known[2]
+    def stored(self) -> tuple[str, ...]:
+        """Give the names of all label files, also of those whose image is gone."""
+        return tuple(name for name, _ in _label_files(self._folder))
+
+    def changed_images(self) -> tuple[str, ...]:
+        """Give the annotated images whose content is another one than when they were first annotated.
+
+        Those whose file is of the same size and time are not read. Not known of labels that an older version wrote,
+        until they are stored again.
+        """
+        changed, computed = [], False
+        for name in self.annotated():
+            if name in self._damaged:
+                continue
+            noted = self._header(name, _identity(self.path(name).stat())).image
+            if noted is None:
+                continue
+            path = self._project.image_path(name)
+            try:
+                if identity_of(path) == noted[0]:
+                    continue
+                computed = True
+                _, digest = self._fingerprint(name)
+            except (OSError, MedsslError):
+                continue  # it cannot be read any more, which the project's report tells
+            if digest != noted[1]:
+                changed.append(name)
+        if computed:
+            self._fingerprints.save()
+        return tuple(changed)
+
+    def accept_image(self, name: str) -> None:
+        """Say that the labels of an image fit it although it changed.
+
+        Raises
+        ------
+        MedsslError
+            If the image cannot be read, or is of another size than its labels.
+        """
+        labels = self.read(name)
+        done = self.status(name) == "done"
+        try:
+            image = self._fingerprint(name)
+        except OSError as error:
+            raise MedsslError(f"The image {name} cannot be read: {error.strerror}.") from error
+        self._write(name, labels, done=done, image=image)
+
+    def _write(
+        self,
+        name: str,
+        labels: NDArray[np.uint16],
+        *,
+        done: bool,
+        image: tuple[Identity, str] | None,
+    ) -> None:
+        counts = {str(value): n for value, n in _counts(labels).items()}
+        note: dict[str, Any] = {"counts": counts, "done": done}
+        if image is not None:
+            (size, mtime), digest = image
+            note |= {"image_sha256": digest, "image_size": size, "image_mtime": mtime}
+        write_tiff_labels(self.path(name), labels, note=note)
+
+    def _first_image(self, name: str) -> tuple[Identity, str] | None:
+        """Give the fingerprint that the labels of an image keep, or that of the image as it is now."""
         path = self.path(name)
-        note = read_labels_note(path)
-        if note is None:  # edited with another program
-            counts, done = _counts(read_labels(path)), False
-        else:
-            counts = {int(value): int(n) for value, n in note["counts"].items()}
-            done = bool(note["done"])
-        self._headers[name] = (identity, counts, done)
-        return counts, done
+        if path.is_file():
+            try:
+                header = self._header(name, _identity(path.stat()))
+            except MedsslError:
+                header = None  # damaged, and about to be replaced
+            if header is not None and header.image is not None and header.status != "none":
+                return header.image
+        try:
+            return self._fingerprint(name)
+        except (OSError, MedsslError):
+            return None  # gone or damaged meanwhile: strokes are stored all the same
+
+    def _fingerprint(self, name: str) -> tuple[Identity, str]:
+        return self._fingerprints.of(
+            name,
+            self._project.image_path(name),
+            self._project.index(name),
+            axes=self._project.settings.axes,
+        )
+
+    def _status(self, name: str, identity: Identity) -> Status:
+        try:
+            status = self._header(name, identity).status
+        except MedsslError as error:
+            self._damaged[name] = error.message
+            return "partial"  # something is there; reading it says what is wrong
+        self._damaged.pop(name, None)
+        return status
+
+    def _header(self, name: str, identity: Identity) -> _Header:
+        known = self._headers.get(name)
+        if known is not None and known.identity == identity:
+            return known
+        header = _read_header(self.path(name), identity)
+        self._headers[name] = header
+        return header
 
 
-def _label_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, tuple[int, int]]]:
+def _read_header(path: Path, identity: Identity) -> _Header:
+    note = read_labels_note(path)
+    if note is None:  # edited with another program
+        return _Header(identity, _counts(read_labels(path)), False, None)
+    try:
+        counts = {int(value): int(n) for value, n in note["counts"].items()}
+        image = None
+        if "image_sha256" in note:
+            seen = int(note["image_size"]), int(note["image_mtime"])
+            image = (seen, str(note["image_sha256"]))
+        return _Header(identity, counts, bool(note["done"]), image)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise MedsslError(f"The label file {path} is damaged: its note is {note}.") from error
+
+
+def _label_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Identity]]:
     """Yield image name and file identity of every label file."""
     if not folder.is_dir():
         return
-    with os.scandir(folder) as items:
-        for item in items:
-            if item.is_dir(follow_symlinks=False):
-                yield from _label_files(folder / item.name, f"{prefix}{item.name}/")
-            elif item.name.endswith(".tif") and not item.name.startswith(TEMPORARY_PREFIX):
-                yield prefix + item.name.removesuffix(".tif"), _identity(item.stat())
+    try:
+        with os.scandir(folder) as items:
+            for item in items:
+                if item.is_dir(follow_symlinks=False):
+                    yield from _label_files(folder / item.name, f"{prefix}{item.name}/")
+                elif item.name.endswith(".tif") and not item.name.startswith(TEMPORARY_PREFIX):
+                    status = item.stat(follow_symlinks=not _dangling(item))
+                    yield prefix + item.name.removesuffix(".tif"), _identity(status)
+    except OSError as error:
+        raise MedsslError(
+            f"The annotations in {folder} cannot be read: {error.strerror}."
+        ) from error
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+def _dangling(item: os.DirEntry[str]) -> bool:
+    return item.is_symlink() and not os.path.exists(item.path)  # noqa: PTH110 - a thousand times
+
+
+def _identity(status: os.stat_result) -> Identity:
     return status.st_size, status.st_mtime_ns
 
 

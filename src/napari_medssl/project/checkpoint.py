@@ -272,7 +272,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise WriteError(
             f"{path} cannot be written: {error.strerror or error}.",
             advice="Free some space on that disk."
-            if error.errno == errno.ENOSPC
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             else "Make the folder writable.",
         ) from error
 

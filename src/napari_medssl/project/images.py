@@ -1,19 +1,35 @@
-"""Any image file of a folder -> planes ``(C, Y, X)``. Headers are read without decoding."""
+"""Any image file of a folder -> planes ``(C, Y, X)``. Headers are read without decoding.
+
+The entrance: which files are images, how their planes are named, and what to say of one that cannot be used. How each
+format is read stands in `napari_medssl.project.formats`.
+"""
 
 from __future__ import annotations
 
+import errno
+import itertools
+import re
+import stat
 import struct
 import zlib
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import imagecodecs
 import numpy as np
-import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from napari_medssl.errors import MedsslError
+from napari_medssl.project.formats.header import MIN_SIDE, Header, UnreadableImageError
+from napari_medssl.project.formats.medical import (
+    decode_dicom,
+    decode_nifti,
+    dicom_header,
+    nifti_header,
+)
+from napari_medssl.project.formats.ome_zarr import decode_zarr, zarr_header
+from napari_medssl.project.formats.raster import decode_raster, raster_header
+from napari_medssl.project.formats.tiff import decode_tiff, tiff_header
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,59 +37,64 @@ if TYPE_CHECKING:
 __all__ = [
     "DECODING_ERRORS",
     "EXTENSIONS",
+    "FOLDER_EXTENSIONS",
     "FOREIGN_EXTENSIONS",
     "MIN_SIDE",
     "TIFF",
     "Header",
     "UnreadableImageError",
     "decode",
+    "extension_of",
+    "plane_names",
     "read_header",
     "reason_of",
+    "split_plane",
 ]
 
 TIFF = frozenset({".tif", ".tiff"})
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp"}) | TIFF
-"""What is read."""
+_RASTER = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+_NIFTI = frozenset({".nii", ".nii.gz"})
+_DICOM = frozenset({".dcm", ".dicom"})
 
-FOREIGN_EXTENSIONS = frozenset(
+EXTENSIONS = TIFF | _RASTER | _NIFTI | _DICOM
+"""Files that are read; NIfTI and DICOM where the extra ``medical`` is installed."""
+
+FOLDER_EXTENSIONS = frozenset({".zarr"})
+"""Folders that are one image each."""
+
+FOREIGN_EXTENSIONS: Mapping[str, str] = MappingProxyType(
     {
-        ".czi",
-        ".dcm",
-        ".dicom",
-        ".dng",
-        ".dv",
-        ".gif",
-        ".h5",
-        ".hdf5",
-        ".ims",
-        ".jp2",
-        ".lif",
-        ".lsm",
-        ".mha",
-        ".mhd",
-        ".mrc",
-        ".nd2",
-        ".ndpi",
-        ".nii",
-        ".nii.gz",
-        ".nrrd",
-        ".npy",
-        ".oib",
-        ".oif",
-        ".oir",
-        ".qptiff",
-        ".scn",
-        ".stk",
-        ".svs",
-        ".vsi",
-        ".webp",
-        ".zarr",
+        extension: f"{extension} is not read; save it as TIFF or OME-Zarr, or open it in napari and use that layer"
+        for extension in (
+            ".czi",
+            ".dng",
+            ".dv",
+            ".gif",
+            ".h5",
+            ".hdf5",
+            ".ims",
+            ".jp2",
+            ".lif",
+            ".lsm",
+            ".mha",
+            ".mhd",
+            ".mrc",
+            ".nd2",
+            ".ndpi",
+            ".nrrd",
+            ".npy",
+            ".oib",
+            ".oif",
+            ".oir",
+            ".qptiff",
+            ".scn",
+            ".stk",
+            ".svs",
+            ".vsi",
+        )
     }
 )
-"""Images too, but not read yet: they are reported as skipped, where other files are only counted."""
-
-MIN_SIDE = 8
-"""Smaller images hold nothing to learn from."""
+"""Images too, but not read -> why: they are reported as skipped, where other files are only counted."""
 
 DECODING_ERRORS = (
     OSError,
@@ -83,6 +104,7 @@ DECODING_ERRORS = (
     TypeError,
     LookupError,
     ArithmeticError,
+    AssertionError,
     AttributeError,
     RuntimeError,  # imagecodecs' errors and NotImplementedError
     MemoryError,
@@ -90,61 +112,72 @@ DECODING_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What Pillow, tifffile and imagecodecs raise for a damaged file. One stray file must not end a job on a folder."""
+"""What the libraries raise for a damaged file. One stray file must not end a job on a folder."""
+
+_NONSENSE = (TypeError, LookupError, ArithmeticError, AssertionError, AttributeError)
+"""What a library stumbles over without having words for it."""
+
+_NO_AXES: Mapping[str, str] = MappingProxyType({})
+_PLANE = re.compile(r"[a-z][0-9]+(_[a-z][0-9]+)*")
+
+_RASTER_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF")
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_STEPS = 256
+"""Shades that an image must have room for."""
 
 
-class UnreadableImageError(MedsslError):
-    """An image file that cannot be used; the message is the reason, to be shown beside its name."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is known of an image before it is decoded."""
-
-    shape: tuple[int, int]
-    """(Y, X)"""
-    channels: int
-    """1 or 3, as stored."""
-    dtype: str
-    complete: bool = True
-    """False where the end of the file looks wrong, so that only decoding can tell."""
-
-
-def read_header(path: Path) -> Header:
-    """Read size and kind of an image without decoding it.
+def read_header(path: Path, *, axes: Mapping[str, str] = _NO_AXES) -> Header:
+    """Read size, axes and kind of an image without decoding it.
 
     Parameters
     ----------
     path : Path
-        PNG, JPEG, BMP or TIFF.
+        A file with one of `EXTENSIONS` or a folder with one of `FOLDER_EXTENSIONS`.
+    axes : mapping
+        How stored axes are to be read where the file does not tell, for example ``{"QYX": "CYX"}``.
 
     Raises
     ------
     UnreadableImageError
-        With the reason, if it is not one plane of 1 or 3 channels (alpha aside) or is damaged.
+        With the reason, if it holds no planes that can be used or is damaged.
     """
     try:
-        header = _tiff_header(path) if path.suffix.lower() in TIFF else _pillow_header(path)
+        match _format(path):
+            case "zarr":
+                return zarr_header(path, axes)
+            case "nifti":
+                return nifti_header(path, axes)
+            case "dicom":
+                return dicom_header(path, axes)
+            case "tiff":
+                return tiff_header(path, axes)
+            case _:
+                return raster_header(path)
     except DECODING_ERRORS as error:
-        raise UnreadableImageError(_unreadable(path, error)) from error
-    height, width = header.shape
-    if min(height, width) < MIN_SIDE:
-        raise UnreadableImageError(f"too small ({height} x {width} pixels)")
-    return header
+        raise _unreadable(path, error) from error
 
 
-def decode(path: Path) -> NDArray[Any]:
-    """Decode an image; values as stored, floating point as float32, bits as 0 and 1.
+def decode(
+    path: Path, index: tuple[int, ...] = (), *, axes: Mapping[str, str] = _NO_AXES
+) -> NDArray[Any]:
+    """Decode one plane of an image; values as stored, floating point as float32, bits as 0 and 1.
+
+    May be called from several threads at once.
 
     Parameters
     ----------
     path : Path
-        PNG, JPEG, BMP or TIFF. A rotation noted in EXIF is not applied: masks are drawn on the stored pixels.
+        See `read_header`. A rotation noted in EXIF or NIfTI is not applied: masks are drawn on the stored pixels.
+    index : tuple of int
+        One number for each of the header's ``plane_axes``.
+    axes : mapping
+        See `read_header`.
 
     Returns
     -------
     ndarray, (C, Y, X)
-        C is 1 or 3; alpha is dropped, a palette is looked up.
+        All stored channels; alpha is dropped, a palette is looked up.
 
     Raises
     ------
@@ -152,17 +185,70 @@ def decode(path: Path) -> NDArray[Any]:
         With the reason.
     """
     try:
-        image = _decode_tiff(path) if path.suffix.lower() in TIFF else _decode_pillow(path)
+        match _format(path):
+            case "zarr":
+                image = decode_zarr(path, index, axes)
+            case "nifti":
+                image = decode_nifti(path, index, axes)
+            case "dicom":
+                image = decode_dicom(path, index, axes)
+            case "tiff":
+                image = decode_tiff(path, index, axes)
+            case _:
+                image = decode_raster(path, index)
     except DECODING_ERRORS as error:
-        raise UnreadableImageError(_unreadable(path, error)) from error
+        raise _unreadable(path, error) from error
     if image.dtype.kind == "b":
         return image.view(np.uint8)
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
-            image = image.astype(np.float32)
-        if bad := int(image.size - np.isfinite(image).sum()):
-            raise UnreadableImageError(f"{bad} of its values are NaN or infinite")
-    return image.astype(image.dtype.newbyteorder("="), copy=False)
+        single = _single(image)
+        if image.dtype.itemsize > 4:
+            _check_precision(image)
+        return single
+    if image.dtype.itemsize >= 4:
+        _check_precision(image)
+    return image
+
+
+def plane_names(file: str, header: Header) -> list[str]:
+    """Name the planes of a file: its own name for a single one, else ``movie.tif/t003_z05`` and so on.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file in its project, POSIX.
+    header : Header
+        Of the file.
+
+    Returns
+    -------
+    list of str
+        In order of the index, the last axis fastest.
+    """
+    if not header.plane_sizes:
+        return [file]
+    parts = [
+        [f"{axis.lower()}{i:0{len(str(size - 1))}}" for i in range(size)]
+        for axis, size in zip(header.plane_axes, header.plane_sizes, strict=True)
+    ]
+    return [f"{file}/{'_'.join(plane)}" for plane in itertools.product(*parts)]
+
+
+def split_plane(name: str) -> tuple[str, tuple[int, ...]]:
+    """Give the file and the index of a plane, from its name alone; the inverse of `plane_names`."""
+    file, _, plane = name.rpartition("/")
+    if _PLANE.fullmatch(plane) and extension_of(file) in EXTENSIONS | FOLDER_EXTENSIONS:
+        return file, tuple(int(part[1:]) for part in plane.split("_"))
+    return name, ()
+
+
+def extension_of(name: str) -> str:
+    """Give the extension of a name in lower case, with its dot; ``.nii.gz`` is one."""
+    lower = name.lower()
+    if lower.endswith(".nii.gz"):
+        return ".nii.gz"
+    return PurePosixPath(lower).suffix
 
 
 def reason_of(error: BaseException) -> str:
@@ -171,162 +257,90 @@ def reason_of(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def _unreadable(path: Path, error: BaseException) -> str:
-    if isinstance(error, MedsslError):
-        return error.message
+def _format(path: Path) -> str:
+    """Say how to read a file: by its content, as names are often wrong, where that tells; else by its name."""
+    extension = extension_of(path.name)
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        if extension in FOLDER_EXTENSIONS:
+            return "zarr"
+        raise UnreadableImageError("a folder that is named like an image")
+    if not stat.S_ISREG(mode):
+        raise UnreadableImageError("not a file but a device or a pipe")  # reading might never end
+    if extension in FOLDER_EXTENSIONS:
+        raise UnreadableImageError(f"a file; {extension} is read where it is a folder")
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        raise UnreadableImageError("the file is empty")
+    if extension in _NIFTI:
+        return "nifti"
+    if extension in _DICOM:
+        return "dicom"
+    if start in _TIFF_STARTS:
+        return "tiff"
+    if start.startswith(_RASTER_STARTS):
+        return "raster"
+    raise _not_an_image(path)
+
+
+def _single(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Give an image as float32, in which everything is computed.
+
+    Raises
+    ------
+    UnreadableImageError
+        For NaN, infinity, and what is infinite in single precision.
+    """
+    with np.errstate(over="ignore"):
+        single = image.astype(np.float32, copy=False)
+    if bad := int(image.size - np.isfinite(single).sum()):
+        raise UnreadableImageError(f"{bad} of its values are NaN or infinite")
+    return single
+
+
+def _check_precision(image: NDArray[Any]) -> None:
+    """Refuse an image that loses its contrast in single precision: large numbers that hardly differ.
+
+    Raises
+    ------
+    UnreadableImageError
+        If less than `_STEPS` values can be told apart between the lowest and the highest.
+    """
+    low, high = image.min(), image.max()
+    largest = max(abs(float(low)), abs(float(high)))
+    if image.dtype.kind in "iu" and largest <= 1 << 24:
+        return  # exact
+    if low < high and float(high) - float(low) < _STEPS * np.spacing(np.float32(largest)):
+        raise UnreadableImageError(
+            f"its values, {low} to {high}, are too close together to be told apart in single precision"
+        )
+
+
+def _unreadable(path: Path, error: BaseException) -> UnreadableImageError:
     if isinstance(error, FileNotFoundError):
-        return "the file is no longer there"
+        if path.is_symlink():
+            return UnreadableImageError("a link to a file that is not there", passing=True)
+        return UnreadableImageError("the file is no longer there", passing=True)
     if isinstance(error, PermissionError):
-        return "reading it is not permitted"
-    if path.is_file() and path.stat().st_size == 0:
-        return "the file is empty"
+        return UnreadableImageError("reading it is not permitted", passing=True)
+    if isinstance(error, MemoryError):
+        return UnreadableImageError("there is not enough memory to read it", passing=True)
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return UnreadableImageError("a link that leads back to itself", passing=True)
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        return UnreadableImageError(f"the disk fails to read it ({error.strerror})", passing=True)
     if isinstance(error, Image.DecompressionBombError):
-        return f"too large: {reason_of(error)}"
-    if isinstance(error, UnidentifiedImageError) or "not a TIFF file" in str(error):
-        return f"not a {path.suffix[1:].upper()} image, or damaged from the start"
-    return f"damaged or truncated ({reason_of(error)})"
+        return UnreadableImageError(f"too large: {reason_of(error)}")
+    if isinstance(error, UnidentifiedImageError):
+        return _not_an_image(path)
+    if isinstance(error, NotImplementedError):
+        return UnreadableImageError(f"a variant that is not read ({reason_of(error)})")
+    if isinstance(error, _NONSENSE):
+        return UnreadableImageError("damaged: what it says of itself makes no sense")
+    return UnreadableImageError(f"damaged or truncated ({reason_of(error)})")
 
 
-def _pillow_header(path: Path) -> Header:
-    with Image.open(path) as image:
-        if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
-            raise UnreadableImageError("an animation; only single images are read yet")
-        channels, dtype = _pillow_kind(image)
-        if _is_png_16bit_colour(path):
-            dtype = "uint16"
-        complete = _looks_complete(path, image.format or "")
-        return Header((image.height, image.width), channels, dtype, complete)
-
-
-def _looks_complete(path: Path, kind: str) -> bool:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(6)
-        file.seek(max(0, size - 4096))
-        tail = file.read()
-    if kind == "PNG":
-        return tail.endswith(b"IEND\xaeB`\x82")
-    if kind == "BMP":
-        return 0 < int.from_bytes(start[2:6], "little") <= size
-    return kind == "JPEG" and b"\xff\xd9" in tail
-
-
-def _pillow_kind(image: Image.Image) -> tuple[int, str]:
-    kinds = {
-        "1": (1, "bool"),
-        "L": (1, "uint8"),
-        "LA": (1, "uint8"),
-        "I;16": (1, "uint16"),
-        "I;16B": (1, "uint16"),
-        "I": (1, "int32"),
-        "P": (3, "uint8"),
-        "PA": (3, "uint8"),
-        "RGB": (3, "uint8"),
-        "RGBA": (3, "uint8"),
-    }
-    if image.mode not in kinds:
-        raise UnreadableImageError(f"colour mode {image.mode} is not read; grey and RGB are")
-    return kinds[image.mode]
-
-
-def _decode_pillow(path: Path) -> NDArray[Any]:
-    with Image.open(path) as image:
-        _pillow_kind(image)
-        if image.format == "PNG" and _is_png_16bit_colour(path):
-            # Pillow would cut it to 8 bits without a word.
-            return _channels_first(np.asarray(imagecodecs.png_decode(path.read_bytes())))
-        if image.mode == "1":
-            return _channels_first(np.asarray(image.convert("L")) > 0)
-        if image.mode in ("P", "PA"):
-            return _channels_first(
-                np.asarray(image.convert("RGBA"))
-            )  # RGB would warn about transparency
-        return _channels_first(np.asarray(image))
-
-
-def _is_png_16bit_colour(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(26)
-    # Signature, length and name of IHDR, width, height; then bit depth and colour type: 2 RGB, 4 grey and alpha,
-    # 6 RGB and alpha.
-    return (
-        len(start) == 26
-        and start.startswith(b"\x89PNG\r\n\x1a\n")
-        and start[24] == 16
-        and start[25] in (2, 4, 6)
-    )
-
-
-def _channels_first(image: NDArray[Any]) -> NDArray[Any]:
-    if image.ndim == 2:
-        return image[np.newaxis]
-    colour = image[..., : 1 if image.shape[-1] < 3 else 3]
-    return np.ascontiguousarray(np.moveaxis(colour, -1, 0))
-
-
-def _tiff_header(path: Path) -> Header:
-    with tifffile.TiffFile(path) as tiff:
-        return _single_plane(tiff, path)[1]
-
-
-def _single_plane(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPageSeries, Header]:
-    if not tiff.series:
-        raise UnreadableImageError("holds no image")
-    if len(tiff.series) > 1:
-        raise UnreadableImageError(
-            f"holds {len(tiff.series)} images; only single planes are read yet"
-        )
-    series = tiff.series[0]
-    page = series.keyframe
-    axes, shape = series.axes, series.shape
-    if sorted(axes) not in (["X", "Y"], ["S", "X", "Y"]):
-        raise UnreadableImageError(
-            f"a stack of shape {shape} (axes {axes}); only single planes are read yet"
-        )
-    if series.dtype.kind not in "buif":
-        raise UnreadableImageError(f"pixel type {series.dtype} is not read")
-    sizes = dict(zip(axes, shape, strict=True))
-    samples = sizes.get("S", 1)
-    # One unnamed extra channel beside RGB is alpha as many programs write it; beside grey it is data.
-    colours = samples - sum(
-        extra != 0 or (page.photometric == tifffile.PHOTOMETRIC.RGB and samples == 4)
-        for extra in page.extrasamples
-    )
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        channels = 3
-    elif colours in (1, 3) and page.photometric in (
-        tifffile.PHOTOMETRIC.MINISBLACK,
-        tifffile.PHOTOMETRIC.MINISWHITE,
-        tifffile.PHOTOMETRIC.RGB,
-        tifffile.PHOTOMETRIC.YCBCR,
-    ):
-        channels = colours
-    else:
-        kind = getattr(page.photometric, "name", page.photometric)
-        raise UnreadableImageError(f"{colours} channels ({kind}); 1 or 3 are read")
-    ends = [
-        offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
-    ]
-    size = path.stat().st_size
-    if ends and max(ends) > size:
-        raise UnreadableImageError(f"truncated: {max(ends) - size} bytes are missing")
-    return series, Header((sizes["Y"], sizes["X"]), channels, series.dtype.name, bool(ends))
-
-
-def _decode_tiff(path: Path) -> NDArray[Any]:
-    with tifffile.TiffFile(path) as tiff:
-        series, header = _single_plane(tiff, path)
-        image = np.asarray(series.asarray(maxworkers=1))
-        page = series.keyframe
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            return _looked_up(image, np.asarray(page.colormap))
-        if "S" in series.axes:
-            image = np.moveaxis(image, series.axes.index("S"), 0)[: header.channels]
-            return np.ascontiguousarray(image)
-        return image[np.newaxis]
-
-
-def _looked_up(indices: NDArray[Any], colormap: NDArray[Any]) -> NDArray[Any]:
-    # TIFF colour maps are 16-bit by definition, mostly 8-bit colours times 257.
-    colours = colormap[:, indices]
-    return (colours >> 8).astype(np.uint8) if colormap.max() > 255 else colours.astype(np.uint8)
+def _not_an_image(path: Path) -> UnreadableImageError:
+    kind = extension_of(path.name)[1:].upper()
+    return UnreadableImageError(f"not a {kind} image, or damaged from the start")

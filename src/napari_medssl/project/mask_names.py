@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.images import TIFF
+from napari_medssl.project.images import FOLDER_EXTENSIONS, TIFF, extension_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,10 +77,11 @@ def is_mask_folder(folder: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """Take the extension off a name, the folders kept; ``.ome.tif`` counts as one."""
+    """Take the extension off a name, the folders kept; ``.ome.tif`` and ``.nii.gz`` count as one."""
     folder, slash, file = name.rpartition("/")
-    bare, _, extension = file.rpartition(".")
-    if f".{extension.lower()}" in TIFF:
+    extension = extension_of(file)
+    bare = file[: len(file) - len(extension)]
+    if extension in TIFF | FOLDER_EXTENSIONS:
         bare = bare.removesuffix(".ome")
     return folder + slash + (bare or file)
 

@@ -10,21 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.checkpoint import WriteError, read_labels, read_labels_note
-from napari_medssl.project.images import (
-    DECODING_ERRORS,
-    TIFF,
-    UnreadableImageError,
-    decode,
-)
+from napari_medssl.project.checkpoint import WriteError
+from napari_medssl.project.images import split_plane
+from napari_medssl.project.listing import list_files
+from napari_medssl.project.mask_files import Mask
 from napari_medssl.project.mask_names import match_masks, no_match
-from napari_medssl.project.planes import is_colour
+from napari_medssl.project.paths import given
 from napari_medssl.project.report import Skipped
-from napari_medssl.project.scan import list_files
 from napari_medssl.project.settings import CLASS_COLORS, FOREGROUND, ClassInfo
 
 if TYPE_CHECKING:
@@ -125,9 +120,9 @@ def import_masks(
     ----------
     project : Project
         Whose images the masks belong to, by name: the same relative path, maybe with another extension or an
-        ending such as ``_mask``.
+        ending such as ``_mask``. A mask stack beside an image stack has a mask for each of its planes.
     folder : path
-        The masks: PNG, JPEG, BMP or TIFF of one plane. Nothing in it is changed.
+        The masks, in any format that images have. Nothing in it is changed.
     masks_as : {"auto", "binary", "classes", "instances", "labels"}
         ``binary``: 0 is background, the rest foreground. ``classes``: each value is a class, 0 is background.
         ``instances``: the same as binary, the values number objects. ``labels``: as this program writes them.
@@ -160,7 +155,8 @@ def import_masks(
         if statuses[name] != "none" and not overwrite:
             return "the image is annotated already"
         try:
-            labels = read_truth(files[name], project.shape(name), meaning.convert)
+            header = project.header(name)
+            labels = read_truth(files[name].of(header), header.shape, meaning.convert)
             project.annotations.write(name, labels, done=bool(labels.all()))
         except WriteError:
             raise
@@ -195,13 +191,14 @@ def import_masks(
 
 def find_masks(
     names: Iterable[str], folder: str | Path, *, image_root: Path | None = None
-) -> dict[str, Path]:
+) -> dict[str, Mask]:
     """Find the mask of each image by name.
 
     Parameters
     ----------
     names : iterable of str
-        Image names, POSIX paths.
+        Image names, POSIX paths. The planes of a stack have theirs in a mask stack that is named like the stack, or
+        each in a file of its own, as this program stores labels.
     folder : path
         Where the masks are.
     image_root : Path, optional
@@ -210,25 +207,35 @@ def find_masks(
     Returns
     -------
     dict
-        Image name -> mask file, for the images that have one.
+        Image name -> mask, for the images that have one.
 
     Raises
     ------
     MedsslError
         If there is no such folder or no mask in it fits any image.
     """
-    root = Path(folder).expanduser().resolve()
-    names = tuple(names)
+    root = given(folder).resolve()
+    planes = {name: split_plane(name) for name in names}
+    files = {file for file, _ in planes.values()}
     same = image_root is not None and root == image_root.resolve()
-    masks = list_files(root, recursive=True, excluded=names if same else ()).files
-    found = match_masks(names, masks)
+    masks = list_files(
+        root, recursive=True, excluded=tuple(files) if same else (), stacks=True
+    ).files
+    single = match_masks(planes, masks)
+    whole = match_masks(files - single.keys(), masks)
+    found = {}
+    for name, (file, index) in planes.items():
+        if name in single:
+            found[name] = Mask(root / single[name])
+        elif index and file in whole:
+            found[name] = Mask(root / whole[file], index)
     if not found:
-        raise no_match(names, len(masks), root)
-    return {name: root / mask for name, mask in found.items()}
+        raise no_match(planes, len(masks), root)
+    return found
 
 
 def understand(
-    files: Mapping[str, Path], masks_as: MasksAs, *, known: Mapping[int, int]
+    files: Mapping[str, Mask], masks_as: MasksAs, *, known: Mapping[int, int]
 ) -> Meaning:
     """Find out what the values of masks mean.
 
@@ -242,14 +249,14 @@ def understand(
         Meaning of class values in masks imported before; it holds again where it covers all values.
     """
 
-    def look(path: Path) -> tuple[list[int], bool] | MedsslError:
+    def look(mask: Mask) -> tuple[list[int], bool] | MedsslError:
         try:
-            values = _read_mask(path)
+            values = mask.read()
         except MedsslError as error:
             return error
         # One more than needed is enough to know that they are many.
         unique = np.unique(values).tolist()
-        return unique if masks_as == "classes" else unique[: MAX_CLASSES + 1], _is_ours(path)
+        return unique if masks_as == "classes" else unique[: MAX_CLASSES + 1], mask.is_ours
 
     values: set[int] = set()
     broken: dict[str, str] = {}
@@ -278,12 +285,12 @@ def understand(
     return Meaning(kind, mapping, notes, broken)
 
 
-def read_truth(path: Path, shape: tuple[int, int] | None, convert: Convert) -> NDArray[np.uint16]:
+def read_truth(mask: Mask, shape: tuple[int, int] | None, convert: Convert) -> NDArray[np.uint16]:
     """Read one mask as labels.
 
     Parameters
     ----------
-    path : Path
+    mask : Mask
         The mask.
     shape : tuple of int or None
         (Y, X) of its image, to be checked.
@@ -295,10 +302,10 @@ def read_truth(path: Path, shape: tuple[int, int] | None, convert: Convert) -> N
     MedsslError
         If it is damaged, of another size, or holds values that `convert` does not know.
     """
-    values = _read_mask(path)
+    values = mask.read()
     if shape is not None and values.shape != shape:
         raise MedsslError(
-            f"The mask {path.name} is {values.shape[0]} x {values.shape[1]} pixels, its image {shape[0]} x"
+            f"The mask {mask.path.name} is {values.shape[0]} x {values.shape[1]} pixels, its image {shape[0]} x"
             f" {shape[1]}."
         )
     return convert(values)
@@ -308,54 +315,6 @@ def listed(values: Iterable[int]) -> str:
     """Write a few values for people."""
     items = sorted(values)
     return ", ".join(str(item) for item in items[:10]) + (", ..." if len(items) > 10 else "")
-
-
-def _read_mask(path: Path) -> NDArray[Any]:
-    """Read the values of a mask, (Y, X) of integers; a palette's indices stay indices."""
-    if _is_ours(path):
-        return read_labels(path)
-    try:
-        values = _indices(path)
-        if values is None:
-            image = decode(path)
-            if is_colour(image):
-                raise MedsslError(
-                    f"The mask {path.name} is a colour picture; masks hold one number per pixel."
-                )
-            values = image[0]
-    except UnreadableImageError as error:
-        raise MedsslError(f"The mask {path.name} cannot be used: {error.message}.") from error
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        # Lossy: around every edge the values swing.
-        return np.where(values > 127, np.uint8(255), np.uint8(0))
-    if values.dtype.kind == "f":
-        whole = values.astype(np.int64)
-        if not np.array_equal(whole, values):
-            raise MedsslError(f"The mask {path.name} holds fractions; masks hold whole numbers.")
-        values = whole
-    if values.dtype.kind == "i" and values.min() < 0:
-        raise MedsslError(
-            f"The mask {path.name} holds the value {values.min()}; masks hold 0 and above."
-        )
-    return values
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return path.suffix.lower() in TIFF and read_labels_note(path) is not None
-    except MedsslError:
-        return False  # `decode` finds the words for it
-
-
-def _indices(path: Path) -> NDArray[Any] | None:
-    """Give the indices of a palette image; None for any other."""
-    if path.suffix.lower() in TIFF:
-        return None
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image) if image.mode == "P" else None
-    except DECODING_ERRORS:
-        return None  # the same
 
 
 def _kind(values: set[int], *, all_ours: bool) -> MasksAs:

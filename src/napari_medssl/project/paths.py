@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from napari_medssl.errors import MedsslError
 
-__all__ = ["inside", "relative_posix"]
+__all__ = ["given", "inside", "is_folder", "relative_posix"]
 
 
 def inside(folder: Path, name: str, *, suffix: str = "") -> Path:
@@ -35,11 +35,28 @@ def inside(folder: Path, name: str, *, suffix: str = "") -> Path:
     path = folder.joinpath(*parts[:-1], parts[-1] + suffix)
     try:
         stays = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:  # a loop of links: RuntimeError until Python 3.12
+    except (OSError, RuntimeError, ValueError) as error:
+        # A loop of links (RuntimeError until Python 3.12), or characters that no path has.
         raise MedsslError(f"{path} cannot be reached: {error}.") from error
     if not stays or (PureWindowsPath(name).drive and not path.is_relative_to(folder)):
         raise MedsslError(f"{name!r} leads out of {folder}, through a link or a drive.")
     return path
+
+
+def given(path: str | Path) -> Path:
+    """Read a path as a user gave it: ``~`` is the home folder; ``~name`` is a name where nobody has it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is such a folder; False for what no file system could name (too long, a null byte)."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def relative_posix(path: Path, start: Path) -> str:

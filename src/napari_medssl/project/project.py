@@ -2,78 +2,58 @@
 
 from __future__ import annotations
 
-import datetime
-import difflib
 import re
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from napari_medssl.errors import MedsslError
+from napari_medssl.project import layers
 from napari_medssl.project.annotations import Annotations
-from napari_medssl.project.checkpoint import TEMPORARY_PREFIX, WriteError, read_json, write_json
-from napari_medssl.project.images import UnreadableImageError, decode
+from napari_medssl.project.channels import choose, default_choice
+from napari_medssl.project.checkpoint import read_json, write_json
+from napari_medssl.project.entries import load_entries
+from napari_medssl.project.folder import ImageFolder
+from napari_medssl.project.images import split_plane
+from napari_medssl.project.listing import LAYERS, is_project, list_files
 from napari_medssl.project.mask_names import twins
 from napari_medssl.project.masks import find_masks, import_masks
-from napari_medssl.project.paths import inside, relative_posix
-from napari_medssl.project.planes import limits, luminance, rescale, to_channels
-from napari_medssl.project.run import Run
-from napari_medssl.project.scan import (
-    examine,
-    is_project,
-    list_files,
-    load_cache,
-    report,
-    save_cache,
-)
+from napari_medssl.project.paths import given, inside, relative_posix
+from napari_medssl.project.places import check_place, project_folder
+from napari_medssl.project.run import Run, list_runs, make_run
 from napari_medssl.project.settings import ProjectSettings, load_settings, write_settings
+from napari_medssl.project.viewer_lock import ViewerLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
+    from napari_medssl.project.channels import Choice
+    from napari_medssl.project.entries import Entry
+    from napari_medssl.project.layers import Indexable
     from napari_medssl.project.masks import ImportReport, MasksAs
     from napari_medssl.project.report import FolderReport
-    from napari_medssl.project.scan import Entry
 
 __all__ = ["Project"]
 
 T = TypeVar("T")
 
-_PARTS = frozenset({"derived", "embeddings", "labels", "predictions", "runs"})
+QUICK_SAMPLE = 24
+"""So many files are opened to choose the channels of a project that is made quickly."""
+
+_CACHES = frozenset({"scan", "fingerprints"})
 
 
-class Project:
-    """A project on disk. Made by `create` or `open`, not by calling the class.
+class Project(ImageFolder):
+    """A project on disk. Made by `create` or `open`, not by calling the class."""
 
-    Reading (`planes`, `read`, `grey`, `shape`) may be done from several threads at once.
-    """
-
-    path: Path
-    """The project folder."""
-    settings: ProjectSettings
-    image_root: Path
-    """The image folder, absolute."""
-    images: tuple[str, ...]
-    """Usable images: POSIX paths relative to `image_root`, in natural order."""
     annotations: Annotations
     imported: ImportReport | None
     """What `create` made of the masks it was given."""
 
     def __init__(self, path: Path, settings: ProjectSettings, image_root: Path) -> None:
-        self.path = path
-        self.settings = settings
-        self.image_root = image_root
-        self.images = ()
+        super().__init__(path, settings, image_root)
         self.annotations = Annotations(self)
         self.imported = None
-        self._entries: dict[str, Entry] = {}
-        self._report: FolderReport
-        self._limits: dict[tuple[str, int, float, float], list[tuple[float, float]]] = {}
-        self._notes: tuple[str, ...] = ()
+        self._vanished: tuple[str, ...] = ()
         self._derived_lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -88,6 +68,10 @@ class Project:
         masks: str | Path | None = None,
         masks_as: MasksAs = "auto",
         recursive: bool = True,
+        channels: Sequence[str | int] | None = None,
+        axes: Mapping[str, str] | None = None,
+        empty: bool = False,
+        quick: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Project:
         """Make a project for a folder of images. The images are neither copied nor changed.
@@ -104,6 +88,15 @@ class Project:
             What the values of the masks mean, see `import_masks`.
         recursive : bool
             Whether folders in the image folder belong to it.
+        channels : sequence of str or int, optional
+            Names or numbers (counted from 0) of the channels to read. Default: grey or RGB, if the files are; else
+            all channels if the files agree on their number and it is at most 4, or the first.
+        axes : mapping, optional
+            How stored axes are to be read where the file does not tell, such as ``{"QYX": "CYX"}``.
+        empty : bool
+            The folder may be without images: they will come from layers (`add_layer`).
+        quick : bool
+            Only list the files, but for a few; `check` does the rest.
         progress : callable, optional
             Called with (done, total) files while the folder is looked through, then again for the masks.
 
@@ -112,32 +105,37 @@ class Project:
         MedsslError
             If there is no usable image, or the place is taken or cannot be written.
         """
-        root = Path(images).expanduser().resolve()
+        root = given(images).resolve()
         if is_project(root):
             raise MedsslError(f"{root} is itself a project.", advice="Open it instead.")
-        path = Path(project).expanduser() if project else root.parent / f"{root.name}-medssl"
+        path = given(project) if project else root.parent / f"{root.name}-medssl"
         path = path.resolve()
-        _check_place(path, root)
-        mask_folder = Path(masks).expanduser().resolve() if masks else None
+        check_place(path, root)
+        mask_folder = given(masks).resolve() if masks else None
         excluded: tuple[str, ...] = ()
         if mask_folder == root:  # masks among their images
             excluded = tuple(twins(list_files(root, recursive=recursive).files))
         elif mask_folder is not None and mask_folder.is_relative_to(root):
             excluded = (mask_folder.relative_to(root).as_posix(),)
-        settings = ProjectSettings(
-            image_root=relative_posix(root, path), recursive=recursive, excluded=excluded
+        settings: ProjectSettings = ProjectSettings.parse(
+            {
+                "image_root": relative_posix(root, path),
+                "recursive": recursive,
+                "excluded": excluded,
+                "axes": dict(axes or {}),
+            },
+            where=path.name,
         )
         made = cls(path, settings, root)
-        made._examine({}, progress)
-        if not made.images:
+        made._find_images({}, quick=quick, sample=QUICK_SAMPLE, progress=progress)
+        made._choose(channels)
+        if not made.images and not empty:
             raise MedsslError(f"{root} holds no usable image.\n{made.report.text()}")
         if mask_folder is not None:
             # A wrong folder is refused before anything is written.
             find_masks(made.images, mask_folder, image_root=root)
-        if made.report.colour:
-            made.settings = settings.model_copy(update={"channels": ("red", "green", "blue")})
-        save_cache(made._cache_path, made._entries)
         write_settings(path, made.settings)
+        made._save_cache()
         if mask_folder is not None:
             made.imported = import_masks(made, mask_folder, masks_as, progress=progress)
         return made
@@ -148,6 +146,7 @@ class Project:
         path: str | Path,
         *,
         images: str | Path | None = None,
+        quick: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Project:
         """Open a project and look for images that came, went or changed.
@@ -158,6 +157,9 @@ class Project:
             The project folder, or the ``project.json`` in it.
         images : path, optional
             Where the image folder is now, if it was moved; stored.
+        quick : bool
+            Only list the files: one that was never opened counts as one usable image until it is looked at, by
+            `check`, or because something of it is asked for.
         progress : callable, optional
             Called with (done, total) files while new or changed images are looked at.
 
@@ -166,101 +168,46 @@ class Project:
         MedsslError
             If it is no project, is damaged, was made by a newer version, or its image folder is not found.
         """
-        folder = Path(path).expanduser().resolve()
-        if folder.name == "project.json":
-            folder = folder.parent
+        folder = project_folder(path)
         settings = load_settings(folder)
         if images is None:
             root = (folder / settings.image_root).resolve()
             if not root.is_dir():
                 raise MedsslError(
                     f"The image folder of the project {folder} is not where it was: {root}.",
-                    advice="Move it back, or open the project together with the folder's new place"
+                    advice="Move it back, or tell where it is now: medssl check PROJECT --images FOLDER"
                     " (in Python: Project.open(..., images=...)).",
                 )
         else:
-            root = Path(images).expanduser().resolve()
+            root = given(images).resolve()
             settings = settings.model_copy(update={"image_root": relative_posix(root, folder)})
         opened = cls(folder, settings, root)
-        cached = load_cache(opened._cache_path)
-        changed = opened._examine(cached, progress)
+        cached = load_entries(opened._cache_path, axes=settings.axes)
+        changed = opened._find_images(cached, quick=quick, progress=progress)
         if images is not None:
-            if cached and not set(opened.images) & set(cached):
+            before = {name for name in cached if not name.startswith(f"{LAYERS}/")}
+            if before and not before & opened._catalogue.files.keys():
                 raise MedsslError(
-                    f"{root} holds none of the {len(cached)} images of the project {folder}."
+                    f"{root} holds none of the {len(before)} images of the project {folder}."
                 )
-            write_settings(folder, settings)
-        if changed:
+            opened._store(lambda: write_settings(folder, settings))
+        if changed and not quick:
             opened._save_cache()
         return opened
 
     @property
-    def name(self) -> str:
-        """The project folder's name."""
-        return self.path.name
-
-    @property
     def report(self) -> FolderReport:
         """What was found in the image folder, and what was skipped and why."""
-        notes = self._notes
-        if len(self.settings.channels) == 1 and self._report.colour:
-            notes += ("The project is grey: images with colour are turned to grey.",)
-        if not notes:
-            return self._report
-        return self._report.model_copy(update={"notes": self._report.notes + notes})
-
-    def rescan(self, *, progress: Callable[[int, int], None] | None = None) -> FolderReport:
-        """Look for images that came, went or changed since.
-
-        Parameters
-        ----------
-        progress : callable, optional
-            Called with (done, total) files.
-        """
-        if self._examine(self._entries, progress):
-            self._save_cache()
-        return self.report
-
-    def shape(self, name: str) -> tuple[int, int]:
-        """Give (Y, X) of an image without opening it."""
-        return self._entry(name).shape
-
-    def read(self, name: str) -> NDArray[np.float32]:
-        """Read an image.
-
-        Parameters
-        ----------
-        name : str
-            One of `images`.
-
-        Returns
-        -------
-        ndarray of float32, (C, Y, X)
-            In the file's units; C channels as in ``settings.channels``.
-
-        Raises
-        ------
-        MedsslError
-            If the project has no such image, or it cannot be read any more.
-        """
-        return self._stored(name).astype(np.float32)
-
-    def planes(self, name: str) -> NDArray[np.float32]:
-        """Read an image, normalised to [0, 1] by ``settings.normalisation``; (C, Y, X)."""
-        image = self._stored(name)
-        normalisation = self.settings.normalisation
-        # Images do not change under an open project (a rescan forgets this), and percentiles cost more than decoding.
-        key = (name, len(image), normalisation.low, normalisation.high)
-        known = self._limits.get(key)
-        if known is None:
-            known = [limits(plane, normalisation.low, normalisation.high) for plane in image]
-            self._limits[key] = known
-        scaled = [rescale(plane, *ends) for plane, ends in zip(image, known, strict=True)]
-        return scaled[0][np.newaxis] if len(scaled) == 1 else np.stack(scaled)
-
-    def grey(self, name: str) -> NDArray[np.float32]:
-        """Read an image as grey (Y, X) before normalisation: 0.299 R + 0.587 G + 0.114 B."""
-        return luminance(self._decoded(name))
+        found = super().report
+        notes = []
+        if self._vanished:
+            some = ", ".join(self._vanished[:3]) + (", ..." if len(self._vanished) > 3 else "")
+            notes.append(
+                f"Annotated, but no longer there: {len(self._vanished)} ({some}). The annotations are kept."
+            )
+        if self._unwritable:
+            notes.append(f"Nothing can be stored in this project: {self._unwritable}")
+        return found.model_copy(update={"notes": (*found.notes, *notes)}) if notes else found
 
     def update(self, **changes: Any) -> None:
         """Change settings and store them.
@@ -268,7 +215,8 @@ class Project:
         Parameters
         ----------
         **changes
-            Fields of `ProjectSettings`, for example ``classes`` or ``channels``.
+            Fields of `ProjectSettings`, for example ``classes`` or ``channels``. The latter alone may be names or
+            numbers (counted from 0) of stored channels, and `channel_indices` follow.
 
         Raises
         ------
@@ -285,23 +233,23 @@ class Project:
             )
         # From disk: another process may have changed another field since.
         current = load_settings(self.path)
+        if "channels" in changes and "channel_indices" not in changes:
+            if tuple(changes["channels"]) == current.channels:
+                chosen: Choice = (current.channels, current.channel_indices)
+            else:
+                chosen = choose(changes["channels"], self._catalogue.headers())
+            changes = {**changes, "channels": chosen[0], "channel_indices": chosen[1]}
         settings: ProjectSettings = ProjectSettings.parse(
             {**current.model_dump(), **changes}, where=self.name
         )
         if len(settings.classes) < len(current.classes):
             self._check_unused(current, len(settings.classes))
         write_settings(self.path, settings)
-        before, self.settings = self.settings, settings
-        if (settings.recursive, settings.excluded) != (before.recursive, before.excluded):
-            self.rescan()
+        self._apply(settings)
 
     def runs(self) -> list[Run]:
         """Give all runs, the newest first."""
-        folder = self.path / "runs"
-        if not folder.is_dir():
-            return []
-        runs = [Run(item) for item in folder.iterdir() if item.is_dir() and item.name[0] != "."]
-        return sorted(runs, key=lambda run: run.order, reverse=True)
+        return list_runs(self.path / "runs")
 
     def run(self, name: str) -> Run:
         """Give the run of that name; ``latest`` is the newest.
@@ -328,22 +276,93 @@ class Project:
         label : str
             Usually the method's key.
         """
-        clean = re.sub(r"[^A-Za-z0-9_]+", "-", label).strip("-")
-        if not clean:
-            raise MedsslError(f"{label!r} cannot name a run: it has no letter or digit.")
-        today = datetime.datetime.now().astimezone().strftime("%Y%m%d")
-        number = max((run.order[1] for run in self.runs() if run.order[0] == today), default=0)
-        while True:
-            number += 1
-            path = self.path / "runs" / f"{today}-{clean}-{number:02d}"
-            try:
-                path.parent.mkdir(exist_ok=True)
-                path.mkdir()  # the lock against another process that wants the same name
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise WriteError(f"{path} cannot be made: {error.strerror}.") from error
-            return Run(path)
+        return make_run(self.path / "runs", label)
+
+    def lock_for_viewer(self) -> ViewerLock:
+        """Hold the project for a viewer until the lock's `release`, or until this process dies.
+
+        In a folder that cannot be written nothing is held, and the lock's `reason` says why.
+
+        Raises
+        ------
+        MedsslError
+            If another viewer holds it; the message says which.
+        """
+        return ViewerLock(self.path)
+
+    def add_layer(
+        self,
+        data: Indexable,
+        *,
+        name: str,
+        axes: str,
+        channel_names: Sequence[str] = (),
+        scale: tuple[float, float] | None = None,
+        translate: tuple[float, float] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[str, ...]:
+        """Store an open napari layer as an image of the project, plane by plane.
+
+        Parameters
+        ----------
+        data : array-like
+            Anything with shape, type and slices: numpy, dask, the finest level of a pyramid.
+        name : str
+            The layer's.
+        axes : str
+            A letter for each axis: T, Z, C, S (red, green, blue), Y and X.
+        channel_names : sequence of str
+            One for each of C; may be empty.
+        scale, translate : tuple of float, optional
+            (y, x) as the layer had them; `placement` gives them back.
+        progress : callable, optional
+            Called with (done, total) written pages.
+
+        Returns
+        -------
+        tuple of str
+            The new names among `images`.
+
+        Raises
+        ------
+        MedsslError
+            If it cannot be stored, or is no usable image for this project; the message says why.
+        """
+        given = {"scale": scale, "translate": translate}
+        placement: layers.Placement = layers.Placement.parse(
+            {key: value for key, value in given.items() if value is not None}, where=name
+        )
+        written = layers.write_layer(
+            self.path / "layers",
+            data,
+            name=name,
+            axes=axes,
+            channel_names=channel_names,
+            placement=placement,
+            progress=progress,
+        )
+        file = f"{LAYERS}/{written}"
+        first = not self._catalogue.files
+        self._find_images(None, quick=True)
+        header = self._catalogue.look(file).header
+        if first and header is not None:  # a project made without images has no channels yet
+            channels, indices = default_choice([header], coloured=header.rgb)
+            self.update(channels=channels, channel_indices=indices)
+        if names := self._catalogue.images_in(file):
+            return names
+        reason = self._catalogue.reason(file)
+        path = self._catalogue.path(file)
+        path.unlink()
+        path.with_suffix(".json").unlink()
+        self._find_images(None, quick=True)
+        raise MedsslError(f"The layer {name} cannot be used in this project: {reason}.")
+
+    def placement(self, name: str) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Give (scale, translate), (y, x) each, of an image: as its layer had them; ones and zeros for files."""
+        if not name.startswith(f"{LAYERS}/"):
+            return (1.0, 1.0), (0.0, 0.0)
+        kept = layers.read_placement(self.image_path(name))
+        return kept.scale, kept.translate
 
     def prediction_path(self, run: str, name: str) -> Path:
         """Give the file of an image's prediction by a run: ``predictions/<run>/<name>.tif``."""
@@ -363,7 +382,7 @@ class Project:
         compute : callable
             Called where nothing is kept yet; gives something JSON can hold.
         """
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", key) or key == self._cache_path.stem:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,99}", key) or key in _CACHES:
             raise MedsslError(
                 f"{key!r} cannot be the key of a derived value: lower-case letters, digits, '-' and '_'."
             )
@@ -374,61 +393,47 @@ class Project:
             value: T = read_json(path)["value"]
         return value
 
-    @property
-    def _cache_path(self) -> Path:
-        return self.path / "derived" / "scan.json"
-
-    def _entry(self, name: str) -> Entry:
-        entry = self._entries.get(name)
-        if entry is None:
-            near = difflib.get_close_matches(name, self.images, n=3)
-            raise MedsslError(
-                f"The project {self.name} has no image {name!r}.",
-                advice=f"Did you mean {' or '.join(near)}?" if near else "",
-            )
-        if entry.reason:
-            raise MedsslError(f"The image {name} cannot be used: {entry.reason}.")
-        return entry
-
-    def _decoded(self, name: str) -> NDArray[Any]:
-        entry = self._entry(name)
-        try:
-            image = decode(self.image_root / name)
-        except UnreadableImageError as error:
-            raise UnreadableImageError(
-                f"The image {self.image_root / name} cannot be read: {error.message}."
-            ) from error
-        if image.shape[1:] != entry.shape:
-            raise UnreadableImageError(
-                f"The image {name} was {entry.shape} and is {image.shape[1:]} now (Y, X).",
-                advice="Open the project again.",
-            )
-        return image
-
-    def _stored(self, name: str) -> NDArray[Any]:
-        return to_channels(self._decoded(name), len(self.settings.channels))
-
-    def _examine(
-        self, known: dict[str, Entry], progress: Callable[[int, int], None] | None
+    def _find_images(
+        self,
+        known: Mapping[str, Entry] | None,
+        *,
+        quick: bool,
+        sample: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> bool:
-        """Find the images; tell whether anything differs from `known`."""
-        listing = list_files(
-            self.image_root, recursive=self.settings.recursive, excluded=self.settings.excluded
+        changed = super()._find_images(known, quick=quick, sample=sample, progress=progress)
+        self._vanished = tuple(
+            name
+            for name in self.annotations.stored()
+            if split_plane(name)[0] not in self._catalogue.files
         )
-        entries = examine(self.image_root, listing.files, known=known, progress=progress)
-        changed = entries != known
-        self._entries = entries
-        self._limits = {}
-        self.images = tuple(name for name, entry in entries.items() if not entry.reason)
-        self._report = report(listing, entries)
         return changed
 
-    def _save_cache(self) -> None:
-        try:
-            save_cache(self._cache_path, self._entries)
-        except WriteError as error:
-            # A project on a read-only share still opens, only slower.
-            self._notes = (f"Nothing can be stored in this project: {error.message}",)
+    def _choose(self, wanted: Sequence[str | int] | None) -> None:
+        """Settle the channels of a new project."""
+        if wanted is not None:
+            channels, indices = choose(wanted, self._catalogue.headers())
+        else:
+            headers = self._catalogue.headers()
+            channels, indices = default_choice(headers, coloured=self._catalogue.report().colour)
+        settings: ProjectSettings = ProjectSettings.parse(
+            self.settings.model_dump() | {"channels": channels, "channel_indices": indices},
+            where=self.name,
+        )
+        self._apply(settings)
+
+    def _apply(self, settings: ProjectSettings) -> None:
+        """Work with other settings from now on."""
+        before, self.settings = self.settings, settings
+        catalogue = self._catalogue
+        catalogue.choose(self._choice)
+        if settings.axes != before.axes:
+            catalogue.axes = dict(settings.axes)
+            self._find_images({}, quick=False)
+            self._save_cache()
+        elif (settings.recursive, settings.excluded) != (before.recursive, before.excluded):
+            catalogue.recursive, catalogue.excluded = settings.recursive, settings.excluded
+            self.rescan()
 
     def _check_unused(self, current: ProjectSettings, keep: int) -> None:
         for name in self.annotations.annotated():
@@ -438,23 +443,3 @@ class Project:
                     f"The class {current.classes[highest - 1].name!r} cannot go: {name} has pixels of it.",
                     advice="Erase them first.",
                 )
-
-
-def _check_place(path: Path, root: Path) -> None:
-    if path == root:
-        raise MedsslError(
-            f"The project cannot be made in the image folder itself ({root}).",
-            advice="Choose a folder beside it.",
-        )
-    if (path / "project.json").exists():
-        raise MedsslError(f"There is a project in {path} already.", advice="Open it instead.")
-    if path.exists() and not path.is_dir():
-        raise MedsslError(f"{path} is a file; a project is a folder.")
-    # A creation that was killed may have left parts; they are taken over.
-    held = [item.name for item in path.iterdir()] if path.is_dir() else []
-    others = [n for n in held if n not in _PARTS and not n.startswith(TEMPORARY_PREFIX)]
-    if others:
-        raise MedsslError(
-            f"The folder {path} holds other things ({', '.join(sorted(others)[:3])}).",
-            advice="Choose a new or empty folder for the project.",
-        )

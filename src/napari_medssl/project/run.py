@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import datetime
 import io
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ from napari_medssl.events import (
 )
 from napari_medssl.project.checkpoint import (
     TEMPORARY_PREFIX,
+    WriteError,
     append_line,
     atomic,
     read_json,
@@ -32,15 +34,19 @@ from napari_medssl.project.checkpoint import (
     read_lines_backwards,
     write_json,
 )
+from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     _Row = tuple[int, str, float]
 
-__all__ = ["Run", "RunStatus"]
+__all__ = ["Run", "RunStatus", "list_runs", "make_run", "without_version"]
 
 RunStatus = Literal["running", "stopped", "failed", "done"]
+
+SCHEMA_VERSION = 1
+"""Of ``job.json``; one without any is of the first."""
 
 _NAME = re.compile(r"(?P<date>\d{8})-(?P<label>.+)-(?P<number>\d+)")
 _COLUMNS = ["step", "name", "value"]
@@ -61,7 +67,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser().resolve()
+        self.path = given(path).resolve()
         if not self.path.is_dir():
             raise MedsslError(f"There is no run folder {self.path}.")
 
@@ -90,12 +96,12 @@ class Run:
         """The pretext method's key, or what the run's name says."""
         match = _NAME.fullmatch(self.name)
         label = match["label"] if match else self.name
-        return str(self.job.get("method", label))
+        return str(self._told().get("method", label))
 
     @property
     def kind(self) -> str:
-        """``pretrain``, ``finetune``, ...; empty before the job is written."""
-        return str(self.job.get("kind", ""))
+        """``pretrain``, ``finetune``, ...; empty before the job is written, or where it cannot be read."""
+        return str(self._told().get("kind", ""))
 
     @property
     def job(self) -> dict[str, Any]:
@@ -104,14 +110,14 @@ class Run:
         Raises
         ------
         MedsslError
-            If ``job.json`` is damaged.
+            If ``job.json`` is damaged, or of a newer version.
         """
         if not self.job_path.is_file():
             return {}
         job = read_json(self.job_path)
         if not isinstance(job, dict):
             raise MedsslError(f"{self.job_path} is damaged: it holds no JSON object.")
-        return job
+        return without_version(job, where=f"The run {self.name}")
 
     @property
     def job_path(self) -> Path:
@@ -173,7 +179,7 @@ class Run:
 
     def write_job(self, job: Mapping[str, Any]) -> None:
         """Store what is asked for."""
-        write_json(self.job_path, dict(job))
+        write_json(self.job_path, {"schema_version": SCHEMA_VERSION, **job})
 
     def append(self, event: Event) -> None:
         """Add an event to the log."""
@@ -231,8 +237,9 @@ class Run:
         Raises
         ------
         MedsslError
-            If another process (or another place in this one) holds it.
+            If another process (or another place in this one) holds it, or a newer version made it.
         """
+        _ = self.job  # refused in words where it is of a newer version
         # thread_local=False: a generator may be resumed, and closed, by another thread than began it.
         lock = FileLock(self.path / "run.lock", thread_local=False)
         try:
@@ -243,12 +250,24 @@ class Run:
                 f"The run {self.name} is being worked on by another process.",
                 advice="Wait until it ends, or stop it there.",
             ) from error
+        except OSError as error:
+            raise WriteError(
+                f"The run {self.name} cannot be worked on: {error.strerror or error}.",
+                advice="Make its folder writable, or work on a copy of the project.",
+            ) from error
         try:
             for stale in self.path.glob(f"{TEMPORARY_PREFIX}*"):
                 stale.unlink(missing_ok=True)  # left by a kill; nobody else writes here now
             yield
         finally:
             lock.release()
+
+    def _told(self) -> dict[str, Any]:
+        """Give the job as far as a list of runs needs it: one run of a newer version does not hide the others."""
+        try:
+            return self.job
+        except MedsslError:
+            return {}
 
     def _locked(self) -> bool:
         path = self.path / "run.lock"
@@ -287,6 +306,81 @@ class Run:
                 yield int(row[0]), row[1], float(row[2])
             except ValueError as error:
                 raise MedsslError(f"{self.metrics_path} is damaged: row {row}.") from error
+
+
+def without_version(job: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Take the schema version off what a ``job.json`` holds.
+
+    Parameters
+    ----------
+    job : mapping
+        The job.
+    where : str
+        What holds it, to begin a sentence with.
+
+    Raises
+    ------
+    MedsslError
+        If it is of a newer version, or the version is no number.
+    """
+    rest = dict(job)
+    version = rest.pop("schema_version", 1)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise MedsslError(f"{where} is damaged: its schema_version is {version!r}.")
+    if version > SCHEMA_VERSION:
+        raise MedsslError(
+            f"{where} was made by a newer napari-medssl (schema {version}; this one knows {SCHEMA_VERSION})."
+            " Nothing was changed.",
+            advice="Update napari-medssl to use it.",
+        )
+    return rest
+
+
+def list_runs(folder: Path) -> list[Run]:
+    """Give all runs of a folder, the newest first."""
+    if not folder.is_dir():
+        return []
+    runs = [Run(item) for item in folder.iterdir() if item.is_dir() and item.name[0] != "."]
+    return sorted(runs, key=lambda run: run.order, reverse=True)
+
+
+def make_run(folder: Path, label: str) -> Run:
+    """Make a run folder ``<date>-<label>-<number>``, the newest of its folder; numbers count all runs of a day.
+
+    Parameters
+    ----------
+    folder : Path
+        The project's runs.
+    label : str
+        Usually the method's key.
+
+    Raises
+    ------
+    WriteError
+        If the system refuses.
+    """
+    clean = re.sub(r"[^A-Za-z0-9_]+", "-", label).strip("-")
+    if not clean:
+        raise MedsslError(f"{label!r} cannot name a run: it has no letter or digit.")
+    known = [run.order for run in list_runs(folder)]
+    # Where the clock was set back, the day of the newest run: what comes later must not look older.
+    day = max([_today(), *(order[0] for order in known)])
+    number = max((order[1] for order in known if order[0] == day), default=0)
+    while True:
+        number += 1
+        path = folder / f"{day}-{clean}-{number:02d}"
+        try:
+            folder.mkdir(exist_ok=True)
+            path.mkdir()  # the lock against another process that wants the same name
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise WriteError(f"{path} cannot be made: {error.strerror}.") from error
+        return Run(path)
+
+
+def _today() -> str:
+    return datetime.datetime.now().astimezone().strftime("%Y%m%d")
 
 
 def _parsed(line: str) -> AnyEvent | None:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+import os
+import re
+import shutil
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.checkpoint import read_json, write_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from napari_medssl.project.checkpoint import atomic, read_json, write_json
 
 __all__ = [
     "BACKGROUND",
     "CLASS_COLORS",
     "FOREGROUND",
+    "GREY",
+    "RGB",
     "SCHEMA_VERSION",
     "ClassInfo",
     "Normalisation",
     "ProjectSettings",
     "load_settings",
+    "migrate",
     "write_settings",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+GREY = ("grey",)
+RGB = ("red", "green", "blue")
 
 CLASS_COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 """For new classes, in this order; told apart by colour-blind people too (Okabe and Ito)."""
@@ -57,27 +64,56 @@ class Normalisation(Config):
 class ProjectSettings(Config):
     """The settings of a project."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     image_root: str = Field(min_length=1)
     """The image folder, relative to the project folder, with forward slashes."""
     recursive: bool = True
     """Whether the image folder's own folders belong to it."""
     excluded: tuple[str, ...] = ()
     """Folders and files of the image folder that are no images, relative to it (masks, for example)."""
-    channels: tuple[str, ...] = ("grey",)
-    """``("grey",)`` or ``("red", "green", "blue")``."""
+    channels: tuple[str, ...] = GREY
+    """Names of the channels that are read. Without `channel_indices`, ``("grey",)`` or ``("red", "green", "blue")``."""
+    channel_indices: tuple[int, ...] | None = None
+    """Which of the stored channels these are, counted from 0; None for files that are grey or RGB."""
+    axes: dict[str, str] = Field(default_factory=dict)
+    """How the axes of files are to be read, as stored -> as meant, for example ``QYX`` -> ``CYX``."""
     classes: tuple[ClassInfo, ...] = (BACKGROUND, FOREGROUND)
     mask_values: dict[int, int] = Field(default_factory=dict)
     """What the values of imported class masks mean: value in the mask -> label value."""
     task: Literal["semantic"] = "semantic"
     normalisation: Normalisation = Normalisation()
 
+    @field_validator("image_root")
+    @classmethod
+    def _relative(cls, value: str) -> str:
+        _check_relative(value)
+        return value
+
+    @field_validator("excluded")
+    @classmethod
+    def _within(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            _check_relative(name)
+            if ".." in PurePosixPath(name).parts:
+                raise ValueError(f"{name!r} leads out of the image folder")
+        return value
+
+    @field_validator("axes")
+    @classmethod
+    def _readable(cls, value: dict[str, str]) -> dict[str, str]:
+        for stored, meant in value.items():
+            if not re.fullmatch(r"[A-Z]{2,9}", stored) or len(stored) != len(meant):
+                raise ValueError(f"{stored} cannot be read as {meant}: one capital letter per axis")
+            if set(meant) - set("TZPCSYX") or (meant.count("Y"), meant.count("X")) != (1, 1):
+                raise ValueError(
+                    f"{stored} cannot be read as {meant}: axes are T (time), Z (depth), P (position), C (channel),"
+                    " S (red, green, blue), and one Y and one X"
+                )
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.channels not in (("grey",), ("red", "green", "blue")):
-            raise ValueError("channels are (grey) or (red, green, blue)")
-        if self.image_root.startswith("/") or "\\" in self.image_root:
-            raise ValueError("image_root is relative to the project, with forward slashes")
+        _check_channels(self.channels, self.channel_indices)
         values = [item.value for item in self.classes]
         if len(values) < 2 or values != list(range(1, len(values) + 1)):
             raise ValueError(
@@ -90,7 +126,7 @@ class ProjectSettings(Config):
 
 
 def load_settings(folder: Path) -> ProjectSettings:
-    """Read the ``project.json`` of a project folder.
+    """Read the ``project.json`` of a project folder; an older one is brought up to date in memory.
 
     Raises
     ------
@@ -104,17 +140,64 @@ def load_settings(folder: Path) -> ProjectSettings:
             advice="Choose the project folder, or make a project for a folder of images.",
         )
     stored = read_json(file)
-    version = stored.get("schema_version") if isinstance(stored, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    version = _version(stored)
+    if version is not None and version > SCHEMA_VERSION:
         raise MedsslError(
             f"The project {folder} was made by a newer napari-medssl (schema {version}; this one knows"
             f" {SCHEMA_VERSION}). Nothing was changed.",
             advice="Update napari-medssl to open it.",
         )
-    settings: ProjectSettings = ProjectSettings.parse(stored, where=str(file))
+    settings: ProjectSettings = ProjectSettings.parse(migrate(stored), where=str(file))
     return settings
 
 
+def migrate(stored: Any) -> Any:
+    """Bring what an older version stored to the present schema; anything else is given back as it is.
+
+    Schema 2 added `channel_indices` and `axes`, whose defaults mean what schema 1 did.
+    """
+    if _version(stored) == 1:
+        return {**stored, "schema_version": 2}
+    return stored
+
+
 def write_settings(folder: Path, settings: ProjectSettings) -> None:
-    """Write the ``project.json`` of a project folder, atomically."""
-    write_json(folder / "project.json", settings.model_dump(mode="json"))
+    """Write the ``project.json`` of a project folder, atomically.
+
+    One of an older schema is kept beside it, as ``project.json.v1.bak``, for the version that wrote it.
+    """
+    file = folder / "project.json"
+    version = _version(read_json(file)) if file.is_file() else None
+    if version is not None and version < SCHEMA_VERSION:
+        with atomic(folder / f"project.json.v{version}.bak") as temporary:
+            shutil.copyfile(file, temporary)
+    write_json(file, settings.model_dump(mode="json"))
+
+
+def _version(stored: object) -> int | None:
+    version = stored.get("schema_version") if isinstance(stored, dict) else None
+    return version if isinstance(version, int) and not isinstance(version, bool) else None
+
+
+def _check_relative(path: str) -> None:
+    """Refuse a path that is not relative in this system's and in any other's way of writing it."""
+    if not path or path.startswith("/") or "\\" in path or PureWindowsPath(path).drive:
+        raise ValueError(f"{path!r} is not relative, with forward slashes")
+    if "\0" in path:
+        raise ValueError(f"{path!r} holds a character that no path has")
+    os.fsencode(path)  # a ValueError, too, where the system has no such name
+
+
+def _check_channels(names: tuple[str, ...], indices: tuple[int, ...] | None) -> None:
+    if indices is None:
+        if names not in (GREY, RGB):
+            raise ValueError(
+                f"without channel_indices, channels are (grey) or (red, green, blue), not ({', '.join(names)})"
+            )
+        return
+    if not names or len(names) != len(indices):
+        raise ValueError("channels and channel_indices are of the same length, at least one each")
+    if min(indices) < 0 or len(set(indices)) < len(indices):
+        raise ValueError("channel_indices count from 0, each at most once")
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"channels have names that differ, not ({', '.join(names)})")

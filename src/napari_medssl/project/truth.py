@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_medssl.project.mask_files import Mask
     from napari_medssl.project.masks import MasksAs, Meaning
 
 __all__ = ["Truth", "load_truth"]
@@ -25,7 +26,7 @@ class Truth(Mapping[str, "NDArray[np.uint16]"]):
 
     def __init__(
         self,
-        files: Mapping[str, Path],
+        files: Mapping[str, Mask],
         meaning: Meaning,
         *,
         project: Project | None,
@@ -47,8 +48,11 @@ class Truth(Mapping[str, "NDArray[np.uint16]"]):
         return self._meaning.masks_as
 
     def __getitem__(self, name: str) -> NDArray[np.uint16]:
-        shape = self._project.shape(name) if self._project is not None else None
-        return read_truth(self._files[name], shape, self._meaning.convert)
+        mask = self._files[name]
+        if self._project is None:
+            return read_truth(mask, None, self._meaning.convert)
+        header = self._project.header(name)
+        return read_truth(mask.of(header), header.shape, self._meaning.convert)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -99,6 +103,6 @@ def load_truth(
             )
         # More values than a project of one foreground class could mean: they can only be objects.
         meaning = understand(files, "instances", known=known)
-    usable = {name: path for name, path in files.items() if name not in meaning.broken}
+    usable = {name: mask for name, mask in files.items() if name not in meaning.broken}
     missing = tuple(name for name in names if name not in usable)
     return Truth(usable, meaning, project=project, missing=missing)

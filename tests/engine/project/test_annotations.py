@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from napari_medssl import Project
 from napari_medssl.errors import MedsslError
@@ -68,3 +73,95 @@ def test_files_of_other_programs_are_understood_and_damaged_ones_named(project: 
     path.write_bytes(b"damaged")
     with pytest.raises(MedsslError, match=r"cell1\.png\.tif is damaged"):
         project.annotations.read("cell1.png")
+
+
+def test_an_image_that_changed_since_it_was_annotated_is_noticed(
+    project: Project, folder: Path
+) -> None:
+    stroke = np.full((32, 40), 2)
+    names = ("cell1.png", "cell2.png", "cell3.png", "cell4.png")
+    for name in names:
+        project.annotations.write(name, stroke)
+    assert project.annotations.changed_images() == ()
+    os.utime(folder / "cell1.png", (1, 1))  # copied to another disk, say: the same content
+    Image.new("L", (40, 32), 7).save(folder / "cell2.png")
+    Image.new("L", (9, 9)).save(folder / "cell3.png")
+    (folder / "cell4.png").write_bytes(b"damaged")
+    opened = Project.open(project.path)
+    assert opened.annotations.changed_images() == ("cell2.png", "cell3.png")
+    # Going on to paint is no consent: the first strokes may be in the wrong place.
+    opened.annotations.write("cell2.png", stroke, done=True)
+    assert Project.open(project.path).annotations.changed_images() == ("cell2.png", "cell3.png")
+    opened.annotations.accept_image("cell2.png")
+    assert opened.annotations.changed_images() == ("cell3.png",)
+    assert opened.annotations.status("cell2.png") == "done"
+    with pytest.raises(MedsslError, match="are 32 x 40 pixels, the image is 9 x 9"):
+        opened.annotations.accept_image("cell3.png")
+    opened.annotations.clear("cell3.png")
+    opened.annotations.write("cell3.png", np.full((9, 9), 2))
+    assert Project.open(project.path).annotations.changed_images() == ()
+
+
+def test_a_time_series_that_grows_does_not_change_the_planes_it_had(
+    project: Project, folder: Path
+) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (12, 16, 16), dtype=np.uint8)
+
+    def save(count: int) -> None:
+        tifffile.imwrite(folder / "t.tif", values[:count], imagej=True, metadata={"axes": "TYX"})
+
+    save(11)
+    project.rescan()
+    for name in ("t.tif/t03", "t.tif/t05"):
+        project.annotations.write(name, np.full((16, 16), 2))
+    values[5] += 1
+    save(12)
+    opened = Project.open(project.path)
+    assert opened.images[-1] == "t.tif/t11"
+    assert opened.annotations.changed_images() == ("t.tif/t05",)
+
+
+def test_labels_are_stored_whatever_becomes_of_the_image(project: Project, folder: Path) -> None:
+    stroke = np.full((32, 40), 2)
+    project.annotations.write("cell1.png", stroke)
+    (folder / "cell1.png").unlink()
+    (folder / "cell2.png").write_bytes(b"")
+    list(project.check())
+    for name in ("cell1.png", "cell2.png"):
+        project.annotations.write(name, stroke, done=True)
+        np.testing.assert_array_equal(project.annotations.read(name), stroke)
+    opened = Project.open(project.path)
+    assert "cell1.png" not in opened.images
+    assert (
+        "Annotated, but no longer there: 1 (cell1.png). The annotations are kept."
+        in opened.report.notes
+    )
+    shutil.copy(folder / "cell3.png", folder / "cell1.png")
+    opened.rescan()
+    assert opened.annotations.status("cell1.png") == "done"
+    assert not any("no longer there" in note for note in opened.report.notes)
+
+
+def test_a_damaged_label_file_and_a_link_that_leaves_are_named_and_do_not_hide_the_others(
+    project: Project, tmp_path: Path
+) -> None:
+    stroke = np.full((32, 40), 2)
+    for name in ("cell1.png", "cell2.png", "cell3.png"):
+        project.annotations.write(name, stroke)
+    project.annotations.path("cell2.png").write_bytes(b"torn")
+    outside = tmp_path / "outside.tif"
+    project.annotations.path("cell3.png").rename(outside)
+    project.annotations.path("cell3.png").symlink_to(outside)
+    before = outside.read_bytes()
+    annotations = Project.open(project.path).annotations
+    assert annotations.annotated() == ("cell1.png", "cell2.png", "cell3.png")
+    damaged = annotations.damaged()
+    assert list(damaged) == ["cell2.png", "cell3.png"]
+    assert "is damaged" in damaged["cell2.png"]
+    assert "leads out of" in damaged["cell3.png"]
+    with pytest.raises(MedsslError, match="leads out of"):
+        annotations.write("cell3.png", stroke)
+    assert outside.read_bytes() == before
+    assert annotations.changed_images() == ()
+    annotations.write("cell2.png", stroke)
+    assert list(annotations.damaged()) == ["cell3.png"]

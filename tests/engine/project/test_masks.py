@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_medssl import Project
@@ -143,3 +144,52 @@ def test_truth_by_names_alone(tmp_path: Path) -> None:
     truth = load_truth(["a.png", "b.png"], masks)
     assert (list(truth), truth.missing) == (["a.png"], ("b.png",))
     np.testing.assert_array_equal(truth["a.png"], mask(1, 2))
+
+
+def test_a_mask_stack_beside_an_image_stack_has_a_mask_for_each_plane(
+    folder: Path, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 99, (2, 5, 16, 20), dtype=np.uint16)
+    masks = np.zeros((2, 5, 16, 20), np.uint8)
+    for t, z in np.ndindex(2, 5):
+        masks[t, z, : 1 + 5 * t + z] = 255
+    for name, values in (("movie", images), ("odd", images[0]), ("late", images[:, 0])):
+        axes = {"movie": "TZYX", "odd": "ZYX", "late": "TYX"}[name]
+        tifffile.imwrite(folder / f"{name}.tif", values, imagej=True, metadata={"axes": axes})
+    truth = tmp_path / "masks"
+    truth.mkdir()
+    tifffile.imwrite(truth / "movie_mask.tif", masks, imagej=True, metadata={"axes": "TZYX"})
+    # Axes without names, as many programs write masks: only the sizes must agree.
+    tifffile.imwrite(truth / "odd.tif", masks[1], photometric="minisblack", metadata=None)
+    tifffile.imwrite(truth / "late.tif", masks[0], imagej=True, metadata={"axes": "TYX"})
+    project = Project.create(folder, masks=truth, recursive=False)
+    assert project.imported is not None
+    assert len(project.imported.imported) == 10 + 5
+    for t, z in np.ndindex(2, 5):
+        expected = np.where(masks[t, z] > 0, 2, 1)
+        np.testing.assert_array_equal(project.annotations.read(f"movie.tif/t{t}_z{z}"), expected)
+    read = project.annotations.read("odd.tif/z3")
+    np.testing.assert_array_equal(read, np.where(masks[1, 3] > 0, 2, 1))
+    assert {item.name: item.reason for item in project.imported.skipped} == {
+        f"late.tif/t{t}": "The mask late.tif has 5 planes (T), its image has 2 planes (T)."
+        for t in range(2)
+    }
+    truths = load_truth(project, truth)
+    np.testing.assert_array_equal(truths["odd.tif/z3"], read)
+    # What this program stored comes back in another project, plane by plane.
+    other = Project.create(
+        folder, project=tmp_path / "other", masks=project.path / "labels", recursive=False
+    )
+    assert other.imported is not None
+    assert other.imported.imported == project.imported.imported
+    np.testing.assert_array_equal(other.annotations.read("odd.tif/z3"), read)
+
+
+def test_a_stack_is_no_mask_of_a_single_image(project: Project, tmp_path: Path) -> None:
+    masks = save(tmp_path / "masks", {"cell2.png": mask(0, 255)})
+    values = np.stack([mask(0, 255)] * 3)
+    tifffile.imwrite(masks / "cell1.tif", values, photometric="minisblack")
+    report = import_masks(project, masks)
+    assert report.imported == ("cell2.png",)
+    (skipped,) = report.skipped
+    assert skipped.reason == ("The mask cell1.tif has 3 planes (P), its image is a single plane.")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from PIL import Image
 from napari_medssl import Project
 from napari_medssl.errors import MedsslError
 from napari_medssl.project import ClassInfo, scan
+from napari_medssl.project.images import FOREIGN_EXTENSIONS
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -68,14 +71,17 @@ def test_real_folder_with_masks(
 def test_report_tells_what_was_found_and_what_was_skipped(folder: Path) -> None:
     (folder / "empty.png").write_bytes(b"")
     (folder / "stack.nd2").write_bytes(b"123")
-    (folder / "scan.nii.gz").write_bytes(b"123")
-    (folder / "volume.zarr").mkdir()
+    (folder / "plate.png").mkdir()
+    (folder / "(layers)").mkdir()
+    os.mkfifo(folder / "pipe.png")
     (folder / "table.csv").write_text("")
     (folder / "notes.txt").write_text("")
     (folder / ".hidden.png").write_bytes(b"123")
     (folder / ".thumbs").mkdir()
     (folder / ".thumbs" / "a.png").write_bytes(b"123")
     (folder / "gone.png").symlink_to(folder / "nothing.png")
+    (folder / "circle.tif").symlink_to(folder / "circle.tif")
+    (folder / "elsewhere").symlink_to(folder / "nowhere")
     (folder / "more" / "loop").symlink_to(folder)
     bad = np.full((16, 16), np.nan, np.float32)
     tifffile.imwrite(folder / "nan.tif", bad)
@@ -85,13 +91,16 @@ def test_report_tells_what_was_found_and_what_was_skipped(folder: Path) -> None:
     assert report.sizes == ((32, 40, 11), (24, 48, 1))
     assert report.n_others == 2
     assert {item.name: item.reason for item in report.skipped} == {
+        "(layers)": "this name is reserved for layers added in napari; rename the folder",
+        "circle.tif": f"cannot be reached ({os.strerror(errno.ELOOP)})",
         "dot.png": "too small (1 x 1 pixels)",
+        "elsewhere": "cannot be reached (No such file or directory)",
         "empty.png": "the file is empty",
         "gone.png": "cannot be reached (No such file or directory)",
         "nan.tif": "256 of its values are NaN or infinite",
-        "scan.nii.gz": ".nii.gz is not read yet; PNG, JPEG, BMP and TIFF are",
-        "stack.nd2": ".nd2 is not read yet; PNG, JPEG, BMP and TIFF are",
-        "volume.zarr": ".zarr is not read yet; PNG, JPEG, BMP and TIFF are",
+        "pipe.png": "not a file but a device or a pipe",
+        "plate.png": "a folder that is named like an image",
+        "stack.nd2": FOREIGN_EXTENSIONS[".nd2"],
     }
     text = report.text()
     assert text.startswith("12 images: 11 of 32 x 40, 1 of 24 x 48; uint8; grey.")
@@ -179,10 +188,10 @@ def test_a_project_within_the_image_folder_is_no_image(folder: Path) -> None:
 def test_a_newer_schema_is_refused_and_nothing_changes(project: Project) -> None:
     file = project.path / "project.json"
     stored = json.loads(file.read_text())
-    file.write_text(json.dumps({**stored, "schema_version": 2, "future": True}))
+    file.write_text(json.dumps({**stored, "schema_version": 3, "future": True}))
     before = snapshot(project.path)
-    with pytest.raises(MedsslError, match=r"newer napari-medssl \(schema 2"):
-        Project.open(project.path)
+    with pytest.raises(MedsslError, match=r"newer napari-medssl \(schema 3"):
+        Project.open(project.path, images=project.image_root)
     assert snapshot(project.path) == before
     file.write_text("{")
     with pytest.raises(MedsslError, match="is damaged"):

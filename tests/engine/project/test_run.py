@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from napari_medssl.engine.job import parse_job
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Device, Done, Failed, Note, Progress, Saved, Started
 from napari_medssl.project import Run
@@ -134,3 +136,45 @@ def test_outputs_stay_in_their_folders(project: Project) -> None:
         project.prediction_path("..", "cell1.png")
     with pytest.raises(MedsslError, match="There is no run folder"):
         Run(Path("/nowhere"))
+
+
+def test_a_run_of_a_newer_version_is_refused_untouched_and_does_not_hide_the_others(
+    project: Project,
+) -> None:
+    old, new = project.new_run("first"), project.new_run("second")
+    old.write_job({"kind": "pretrain", "method": "medsass"})
+    assert json.loads(old.job_path.read_text())["schema_version"] == 1
+    assert old.job == {"kind": "pretrain", "method": "medsass"}
+    old.job_path.write_text('{"kind": "finetune"}')  # as written before jobs had a version
+    assert old.job == {"kind": "finetune"}
+    new.write_job({"kind": "pretrain"})
+    new.job_path.write_text(json.dumps({"schema_version": 2, "kind": "dream", "method": "x"}))
+    (new.path / ".tmp-x").write_text("the newer program's")
+    before = {path: path.read_bytes() for path in new.path.iterdir()}
+    with pytest.raises(MedsslError, match=r"second-02 was made by a newer .*schema 2.*Update"):
+        _ = new.job
+    with pytest.raises(MedsslError, match="newer napari-medssl"), new.lock():
+        pass
+    assert [(run.method, run.kind) for run in project.runs()] == [
+        ("second", ""),
+        ("first", "finetune"),
+    ]
+    assert {path: path.read_bytes() for path in new.path.iterdir()} == before
+    # A stored job is also a job file, to repeat the training with.
+    stored = {"schema_version": 1, "kind": "pretrain", "project": "p", "method": "medsass"}
+    assert parse_job(stored).kind == "pretrain"
+    with pytest.raises(MedsslError, match=r"job was made by a newer napari-medssl \(schema 2"):
+        parse_job({**stored, "schema_version": 2})
+    new.job_path.write_text('{"schema_version": "soon"}')
+    with pytest.raises(MedsslError, match="schema_version is 'soon'"):
+        _ = new.job
+
+
+def test_a_clock_that_was_set_back_does_not_make_the_newest_run_an_older_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = iter(["20260403", "20260403", "20240101", "20260404"])
+    monkeypatch.setattr("napari_medssl.project.run._today", lambda: next(days))
+    names = [project.new_run("m").name for _ in range(4)]
+    assert names == ["20260403-m-01", "20260403-m-02", "20260403-m-03", "20260404-m-01"]
+    assert [run.name for run in project.runs()] == names[::-1]
