@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 Pixel = TypeVar("Pixel", bound=np.integer | np.floating)
 
-__all__ = ["View", "change_intensity", "cut", "draw_view"]
+__all__ = [
+    "View",
+    "add_bias_field",
+    "add_noise",
+    "between",
+    "blur",
+    "change_colour",
+    "change_gamma",
+    "change_intensity",
+    "cut",
+    "draw_view",
+    "matched_cells",
+]
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,12 @@ class View:
 
     matrix: NDArray[np.float64]
     size: int
+
+    def inside(self, matrix: NDArray[np.float64]) -> View:
+        """Give the view whose pixels lie in this view where `matrix` (2, 3) says, in pixel centres."""
+        linear = self.matrix[:, :2]
+        shift = linear @ matrix[:, 2] + self.matrix[:, 2]
+        return View(matrix=np.column_stack([linear @ matrix[:, :2], shift]), size=self.size)
 
 
 def draw_view(
@@ -147,3 +165,120 @@ def change_intensity(
     mean = image.mean(dtype=np.float32)
     changed: NDArray[np.float32] = (image - mean) * (1 + contrast) + mean + brightness
     return changed
+
+
+def between(start: View, end: View) -> NDArray[np.float64]:
+    """Give the matrix (2, 3) from pixel centres (x, y, 1) of one view to those of another of the same image."""
+    inverse = np.linalg.inv(end.matrix[:, :2])
+    linear = inverse @ start.matrix[:, :2]
+    return np.column_stack([linear, inverse @ (start.matrix[:, 2] - end.matrix[:, 2])])
+
+
+def matched_cells(start: View, end: View, stride: int) -> NDArray[np.int64]:
+    """Say which cell of one view shows what each cell of another shows.
+
+    Parameters
+    ----------
+    start, end : View
+        Views of one image; they may overlap in part, be scaled, turned and mirrored.
+    stride : int
+        Side of a cell, view pixels; cells are numbered row by row.
+
+    Returns
+    -------
+    ndarray of shape (cells of start,)
+        The cell of `end` in which the centre of each cell of `start` lies, -1 where `end` does not show it.
+    """
+    count = start.size // stride
+    centres = stride * np.arange(count) + (stride - 1) / 2
+    ys, xs = np.meshgrid(centres, centres, indexing="ij")
+    matrix = between(start, end)
+    seen = (
+        matrix[:, :2] @ np.stack([xs.ravel(), ys.ravel()]) + matrix[:, 2:]
+    )  # (2, cells), pixel centres
+    columns = end.size // stride
+    # A centre on the border of two cells belongs to the second; rounding must not decide which.
+    cells = np.floor(np.round((seen + 0.5) / stride, 9)).astype(np.int64)
+    inside = ((cells >= 0) & (cells < columns)).all(axis=0)
+    return np.where(inside, cells[1] * columns + cells[0], -1)
+
+
+def change_gamma(
+    rng: np.random.Generator, image: NDArray[np.float32], *, strength: float
+) -> NDArray[np.float32]:
+    """Raise an image in [0, 1] to a power between ``1 / (1 + strength)`` and ``1 + strength``."""
+    power = float((1 + strength) ** rng.uniform(-1, 1))
+    return np.asarray(cv2.pow(image.ravel(), power), np.float32).reshape(image.shape)
+
+
+def add_bias_field(
+    rng: np.random.Generator, image: NDArray[np.float32], *, strength: float
+) -> NDArray[np.float32]:
+    """Multiply an image (C, Y, X) by a smooth field, as uneven illumination or a coil does.
+
+    The field is ``exp(strength * g)`` with g interpolated from a 4 x 4 grid of numbers in [-1, 1].
+    """
+    grid = rng.uniform(-strength, strength, size=(4, 4)).astype(np.float32)
+    field = cv2.resize(np.exp(grid), image.shape[:0:-1], interpolation=cv2.INTER_CUBIC)
+    changed: NDArray[np.float32] = image * field
+    return changed
+
+
+def blur(
+    rng: np.random.Generator, image: NDArray[np.float32], *, sigma: float
+) -> NDArray[np.float32]:
+    """Blur an image (C, Y, X) by a Gaussian whose width is drawn up to `sigma` pixels."""
+    width = rng.uniform(0, sigma)
+    if width < 0.1:  # narrower than the pixels
+        return image
+    return np.stack([cv2.GaussianBlur(plane, (0, 0), width) for plane in image])
+
+
+def add_noise(
+    rng: np.random.Generator, image: NDArray[np.float32], *, sigma: float
+) -> NDArray[np.float32]:
+    """Add Gaussian noise whose standard deviation is drawn up to `sigma`."""
+    level = np.float32(rng.uniform(0, sigma))
+    noisy: NDArray[np.float32] = image + level * rng.standard_normal(image.shape, dtype=np.float32)
+    return noisy
+
+
+def change_colour(
+    rng: np.random.Generator, image: NDArray[np.float32], *, strength: float, rgb: bool
+) -> NDArray[np.float32]:
+    """Change hue and saturation of a colour image, or gain and offset of each channel of any other.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The only source of randomness.
+    image : ndarray of shape (C, Y, X)
+        Values in [0, 1]. A single channel has no colour and stays.
+    strength : float
+        Saturation factor in ``1 +- strength``; the hue turns by up to a quarter of `strength` of the circle.
+        Gain in ``1 +- strength``, offset in ``+- strength / 2``.
+    rgb : bool
+        Whether the channels are red, green and blue.
+    """
+    if len(image) == 1:
+        return image
+    if not rgb:
+        gain = rng.uniform(1 - strength, 1 + strength, size=(len(image), 1, 1)).astype(np.float32)
+        offset = rng.uniform(-strength, strength, size=gain.shape).astype(np.float32) / 2
+        return np.asarray(image * gain + offset, np.float32)
+    angle = 2 * np.pi * rng.uniform(-strength, strength) / 4
+    factor = rng.uniform(1 - strength, 1 + strength)
+    # A turn about the grey axis of YIQ, and a stretch away from it: one matrix for hue and saturation.
+    turn = np.array(
+        [
+            [1, 0, 0],
+            [0, factor * np.cos(angle), -factor * np.sin(angle)],
+            [0, factor * np.sin(angle), factor * np.cos(angle)],
+        ]
+    )
+    matrix = (np.linalg.inv(_YIQ) @ turn @ _YIQ).astype(np.float32)
+    changed: NDArray[np.float32] = np.tensordot(matrix, image, axes=1)
+    return changed
+
+
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import segmentation_models_pytorch as smp
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["IGNORED", "dice_cross_entropy", "focal_tversky"]
+__all__ = ["IGNORED", "dice_cross_entropy", "focal", "focal_tversky"]
 
 IGNORED = -1
 """Target value of pixels that are not annotated."""
@@ -35,8 +36,8 @@ def focal_tversky(
     alpha, beta : float
         Weights of false negatives and of false positives.
     gamma : float
-        Exponent; below 1 its slope is infinite at a loss of 0, so ``1 - TI`` is kept above 1e-7: the
-        gradient is then 0 (a batch without foreground and without prediction), never NaN.
+        Exponent; 1 gives the Tversky loss. Below 1 its slope is infinite at a loss of 0, so ``1 - TI`` is kept
+        above 1e-7: the gradient is then 0 (a batch without foreground and without prediction), never NaN.
     smooth : float
         Added to numerator and denominator.
 
@@ -59,6 +60,32 @@ def focal_tversky(
         true_positive + alpha * false_negative + beta * false_positive + smooth
     )
     return (1 - index).clamp_min(1e-7) ** gamma
+
+
+def focal(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Focal loss: cross-entropy in which pixels that are right already count less.
+
+    The mean over all pixels of ``-(1 - p) ** gamma log p``, p the probability of the true class. With `gamma`
+    0 it is the cross-entropy.
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``(B, K, Y, X)``.
+    target : Tensor
+        ``(B, Y, X)`` class indices.
+    gamma : float
+        Exponent.
+
+    References
+    ----------
+    Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 4 (without class weights).
+    """
+    logarithms = F.log_softmax(logits.float(), dim=1)
+    of_truth = logarithms.gather(1, target.long().unsqueeze(1))
+    # -expm1 is 1 - p without cancellation; where p is 1, a power below 1 would have an infinite slope.
+    missing = -torch.expm1(of_truth)
+    return -(missing.clamp_min(1e-7) ** gamma * of_truth).mean()
 
 
 _dice = smp.losses.DiceLoss("multiclass", from_logits=True, ignore_index=IGNORED)

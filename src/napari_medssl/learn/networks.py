@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +12,13 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from napari_medssl.config import Config, advanced
 from napari_medssl.errors import MedsslError
+from napari_medssl.learn import vit_encoder
+from napari_medssl.learn.imagenet import imagenet_state
 from napari_medssl.project import ClassInfo, Normalisation
 from napari_medssl.project.checkpoint import atomic
 
@@ -31,12 +32,16 @@ __all__ = [
     "encoder_names",
     "load_encoder_file",
     "load_model",
+    "project_maps",
     "save_model",
     "transfer",
 ]
 
+vit_encoder.register()
+
 SPEC_VERSION: Final = 1
 EMBEDDING_SIZE = 64
+DEEPLAB_STRIDE, DEEPLAB_WIDTH = 16, 256
 # ImageNet's statistics for colour; their mean for anything else, so that ImageNet filters
 # summed over channels still see what they were trained on.
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -45,8 +50,9 @@ RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class NetworkConfig(Config):
     """The network that is trained."""
 
-    architecture: Literal["unet"] = advanced("unet")
-    """Decoder family (segmentation-models-pytorch)."""
+    architecture: Literal["unet", "deeplabv3"] = advanced("unet")
+    """A U-Net, or the DeepLabV3 of the DiCoH paper (atrous spatial pyramid pooling at an eighth to a sixteenth of
+    the resolution; for large objects)."""
     encoder: str = "mobilenet_v2"
     """Encoder by its segmentation-models-pytorch name: mobilenet_v2 is quick on a CPU, resnet50 suits a GPU."""
     encoder_weights: Literal["none", "imagenet", "file"] = "none"
@@ -55,6 +61,11 @@ class NetworkConfig(Config):
     """The weights file (.safetensors, .pth or .pt), when the encoder starts from a file."""
     encoder_depth: int = advanced(5, ge=3, le=5)
     """Number of times the encoder halves the image; the MedSASS paper's code uses 3."""
+    decoder_width: int = advanced(16, ge=16, le=1024)
+    """Channels of a U-Net's last decoder stage, doubled at each coarser one. MedSASS has 64; Pix2Rep gains most from
+    width (64 to 1024)."""
+    decoder_attention: bool = advanced(False)
+    """Spatial and channel attention in a U-Net's decoder, as the MedSASS paper has."""
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse unknown encoders and a file choice without a file."""
@@ -63,6 +74,8 @@ class NetworkConfig(Config):
                 f"there is no encoder {self.encoder!r}; known: {', '.join(encoder_names())}, "
                 "or any timm network as tu-NAME"
             )
+        if self.encoder == vit_encoder.NAME and self.architecture != "unet":
+            raise ValueError(f"the encoder {self.encoder} goes with the architecture unet only")
         if self.encoder_weights == "file" and not self.weights_file:
             raise ValueError('encoder_weights is "file", but weights_file names no file')
         if self.encoder_weights != "file" and self.weights_file:
@@ -110,7 +123,7 @@ class TransferReport(Config):
 
 
 def encoder_names() -> list[str]:
-    """Names of all encoders that segmentation-models-pytorch brings itself."""
+    """Names of all encoders that segmentation-models-pytorch brings itself, and of MedSASS's ViT-small."""
     return [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]
 
 
@@ -137,21 +150,14 @@ class SegmentationModel(nn.Module):
         super().__init__()
         network = spec.network
         self.spec = spec
-        self.net = smp.Unet(
-            network.encoder,
-            encoder_depth=network.encoder_depth,
-            encoder_weights=None,
-            decoder_channels=(256, 128, 64, 32, 16)[-network.encoder_depth :],
-            in_channels=len(spec.channels),
-            classes=len(spec.classes),
-        )
+        self.net: Any = _network(network, channels=len(spec.channels), classes=len(spec.classes))
         n = len(spec.channels)
         mean, std = (
             (RGB_MEAN, RGB_STD) if n == 3 else ([sum(RGB_MEAN) / 3] * n, [sum(RGB_STD) / 3] * n)
         )
         self.register_buffer("input_mean", torch.tensor(mean).view(1, n, 1, 1), persistent=False)
         self.register_buffer("input_std", torch.tensor(std).view(1, n, 1, 1), persistent=False)
-        widths = [_out_channels(block) for block in self.net.decoder.blocks]
+        widths = _widths(network) if isinstance(self.net, smp.Unet) else [DEEPLAB_WIDTH]
         self.stage_widths = widths
         self.register_buffer("feature_calibrated", torch.zeros((), dtype=torch.bool))
         self.register_buffer("feature_mean", torch.zeros(sum(widths)))
@@ -164,21 +170,55 @@ class SegmentationModel(nn.Module):
         """Multiple that input height and width must have."""
         return int(2**self.spec.network.encoder_depth)
 
+    @property
+    def encoder_width(self) -> int:
+        """Channels of the encoder's last output."""
+        return int(self.net.encoder.out_channels[-1])
+
+    @property
+    def encoder_stride(self) -> int:
+        """Pixels per cell of the encoder's last output."""
+        dilated = self.spec.network.architecture == "deeplabv3"
+        return min(self.stride, DEEPLAB_STRIDE) if dilated else self.stride
+
+    @property
+    def stage_strides(self) -> list[int]:
+        """Pixels per cell of each output of `stages`."""
+        if isinstance(self.net, smp.Unet):
+            return [2**level for level in reversed(range(self.spec.network.encoder_depth))]
+        return [self.encoder_stride]
+
     def forward(self, images: Tensor) -> Tensor:
         """Give logits ``(B, K, Y, X)`` for images ``(B, C, Y, X)``."""
         if self.spec.head == "probe":
             weight = self.probe.weight @ self.feature_basis
             bias = self.probe.bias
-            return self._project(
-                self.stages(images), weight, bias, (images.shape[-2], images.shape[-1])
-            )
+            size = (images.shape[-2], images.shape[-1])
+            return project_maps(self.stages(images), weight, self.feature_mean, size, bias=bias)
         logits: Tensor = self.net((images - self.input_mean) / self.input_std)
         return logits
 
-    def stages(self, images: Tensor) -> list[Tensor]:
-        """Give the decoder's outputs from coarse to fine, each ``(B, C_s, Y_s, X_s)``."""
-        with _captured(self.net.decoder.blocks) as outputs:
-            self.net.decoder(self.net.encoder((images - self.input_mean) / self.input_std))
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Give the encoder's outputs, from the input itself to the coarsest."""
+        outputs: list[Tensor] = self.net.encoder((images - self.input_mean) / self.input_std)
+        return outputs
+
+    def stages(self, images: Tensor, *, count: int | None = None) -> list[Tensor]:
+        """Give the decoder's first `count` (or all) outputs from coarse to fine, each ``(B, C_s, Y_s, X_s)``.
+
+        What comes after them is not computed.
+        """
+        encoded = self.encode(images)
+        if not isinstance(self.net, smp.Unet):
+            return [self.net.decoder(encoded)]
+        finer = encoded[
+            -2::-1
+        ]  # what each block upsamples to; the last is the input's size, and no skip
+        outputs, maps = [], self.net.decoder.center(encoded[-1])
+        for level, block in enumerate(self.net.decoder.blocks[:count]):
+            skip = finer[level] if level < len(finer) - 1 else None
+            maps = block(maps, *finer[level].shape[-2:], skip_connection=skip)
+            outputs.append(maps)
         return outputs
 
     def embed(self, images: Tensor, *, stride: int = 1) -> Tensor:
@@ -195,25 +235,7 @@ class SegmentationModel(nn.Module):
                 advice="Finish the run, or open it through its project.",
             )
         size = (images.shape[-2] // stride, images.shape[-1] // stride)
-        return self._project(self.stages(images), self.feature_basis, None, size)
-
-    def _project(
-        self, stages: list[Tensor], weight: Tensor, bias: Tensor | None, size: tuple[int, int]
-    ) -> Tensor:
-        offset = -(weight @ self.feature_mean)  # (D,)
-        total = (offset if bias is None else offset + bias).view(1, -1, 1, 1)
-        start = 0
-        for stage, width in zip(stages, self.stage_widths, strict=True):
-            part = F.conv2d(stage, weight[:, start : start + width, None, None].to(stage.dtype))
-            start += width
-            coarser = part.shape[-2] <= size[0]
-            part = (
-                F.interpolate(part, size=size, mode="bilinear", align_corners=False)
-                if coarser
-                else F.adaptive_avg_pool2d(part, size)
-            )
-            total = total + part.float()
-        return total
+        return project_maps(self.stages(images), self.feature_basis, self.feature_mean, size)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the encoder alone."""
@@ -228,6 +250,50 @@ class SegmentationModel(nn.Module):
         yield from self.net.segmentation_head.parameters()
         if self.spec.head == "probe":
             yield from self.probe.parameters()
+
+
+def project_maps(
+    maps: list[Tensor],
+    weight: Tensor,
+    mean: Tensor,
+    size: tuple[int, int],
+    *,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Bring maps to one size and project their channels, the cheap way: the linear step first.
+
+    Parameters
+    ----------
+    maps : list of Tensor
+        Each ``(B, C_s, Y_s, X_s)``.
+    weight : Tensor of shape (D, F)
+        F is the sum of all C_s.
+    mean : Tensor of shape (F,)
+        Subtracted from the channels before.
+    size : tuple of int
+        Height and width of the result; coarser maps are interpolated, finer ones averaged.
+    bias : Tensor of shape (D,), optional
+        Added after.
+
+    Returns
+    -------
+    Tensor of shape (B, D, Y, X)
+    """
+    offset = -(weight @ mean)  # (D,)
+    total = (offset if bias is None else offset + bias).view(1, -1, 1, 1)
+    start = 0
+    for stage in maps:
+        end = start + stage.shape[1]
+        part = F.conv2d(stage, weight[:, start:end, None, None].to(stage.dtype))
+        start = end
+        coarser = part.shape[-2] <= size[0]
+        part = (
+            F.interpolate(part, size=size, mode="bilinear", align_corners=False)
+            if coarser
+            else F.adaptive_avg_pool2d(part, size)
+        )
+        total = total + part.float()
+    return total
 
 
 def build_model(spec: ModelSpec, *, note: Callable[[str], None]) -> SegmentationModel:
@@ -248,7 +314,7 @@ def build_model(spec: ModelSpec, *, note: Callable[[str], None]) -> Segmentation
     model = SegmentationModel(spec)
     network = spec.network
     if network.encoder_weights == "imagenet":
-        state = _imagenet_state(network.encoder, len(spec.channels), network.encoder_depth)
+        state = imagenet_state(network.encoder, len(spec.channels), network.encoder_depth)
         model.net.encoder.load_state_dict(state)
         note(f"The encoder {network.encoder} starts from ImageNet weights.")
     elif network.encoder_weights == "file":
@@ -256,25 +322,6 @@ def build_model(spec: ModelSpec, *, note: Callable[[str], None]) -> Segmentation
         report = load_encoder_file(model, Path(network.weights_file))
         note(report.text())
     return model
-
-
-def _imagenet_state(encoder: str, channels: int, depth: int) -> dict[str, Tensor]:
-    try:
-        donor = smp.encoders.get_encoder(
-            encoder, in_channels=channels, depth=depth, weights="imagenet"
-        )
-    except KeyError as error:
-        raise MedsslError(
-            f"segmentation-models-pytorch has no ImageNet weights for {encoder!r}: {error}."
-        ) from error
-    except OSError as error:  # requests' and huggingface_hub's connection errors are OSErrors
-        raise MedsslError(
-            f"The ImageNet weights of {encoder!r} could not be downloaded ({type(error).__name__}).",
-            advice="Check the network connection, or download the weights elsewhere and give the file "
-            '(encoder_weights "file", weights_file PATH).',
-        ) from error
-    state: dict[str, Tensor] = donor.state_dict()
-    return state
 
 
 def load_encoder_file(model: SegmentationModel, path: Path) -> TransferReport:
@@ -375,8 +422,9 @@ def _adapt_channels(weight: Tensor, shape: torch.Size) -> Tensor:
 def save_model(model: SegmentationModel, path: Path) -> None:
     """Write weights and spec into one ``.safetensors`` file, atomically."""
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    content = save(state, metadata={"napari_medssl": model.spec.model_dump_json()})
     with atomic(path) as temporary:
-        save_file(state, temporary, metadata={"napari_medssl": model.spec.model_dump_json()})
+        temporary.write_bytes(content)  # safetensors' own writer hides the reason of a failure
 
 
 def load_model(path: Path) -> SegmentationModel:
@@ -414,21 +462,29 @@ def load_model(path: Path) -> SegmentationModel:
     return model.eval()
 
 
-@contextlib.contextmanager
-def _captured(modules: nn.ModuleList) -> Iterator[list[Tensor]]:
-    outputs: list[Tensor] = []
-
-    def keep(module: nn.Module, args: object, output: Tensor) -> None:
-        outputs.append(output)
-
-    handles = [module.register_forward_hook(keep) for module in modules]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
+def _widths(network: NetworkConfig) -> list[int]:
+    return [network.decoder_width * 2**level for level in reversed(range(network.encoder_depth))]
 
 
-def _out_channels(block: nn.Module) -> int:
-    convolutions = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-    return convolutions[-1].out_channels
+def _network(network: NetworkConfig, *, channels: int, classes: int) -> Any:
+    if network.architecture == "deeplabv3":
+        return smp.DeepLabV3(
+            network.encoder,
+            encoder_depth=network.encoder_depth,
+            encoder_weights=None,
+            encoder_output_stride=DEEPLAB_STRIDE,
+            decoder_channels=DEEPLAB_WIDTH,
+            decoder_atrous_rates=(6, 12, 18),
+            decoder_aspp_dropout=0.0,
+            in_channels=channels,
+            classes=classes,
+        )
+    return smp.Unet(
+        network.encoder,
+        encoder_depth=network.encoder_depth,
+        encoder_weights=None,
+        decoder_channels=_widths(network),
+        decoder_attention_type="scse" if network.decoder_attention else None,
+        in_channels=channels,
+        classes=classes,
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_medssl.learn.losses import IGNORED, dice_cross_entropy, focal_tversky
+from napari_medssl.learn.losses import IGNORED, dice_cross_entropy, focal, focal_tversky
 
 
 @pytest.mark.parametrize(("alpha", "beta", "gamma"), [(0.7, 0.3, 0.75), (0.5, 0.5, 1.0)])
@@ -39,6 +39,25 @@ def test_focal_tversky_has_finite_gradients_without_foreground() -> None:
         probability = torch.full((2, 4, 4), start, requires_grad=True)
         focal_tversky(probability, torch.zeros(2, 4, 4)).backward()
         assert torch.isfinite(probability.grad).all()
+
+
+@pytest.mark.parametrize(("gamma", "classes"), [(2.0, 2), (0.0, 3), (0.5, 3)])
+def test_focal_is_the_formula(gamma: float, classes: int) -> None:
+    rng = np.random.default_rng(2)
+    logits, target = rng.normal(size=(2, classes, 3, 4)), rng.integers(0, classes, (2, 3, 4))
+    total = 0.0
+    for b, y, x in np.ndindex(target.shape):
+        chance = math.exp(logits[b, target[b, y, x], y, x]) / sum(np.exp(logits[b, :, y, x]))
+        total += -((1 - chance) ** gamma) * math.log(chance)
+    loss = focal(torch.from_numpy(logits), torch.from_numpy(target), gamma=gamma)
+    assert loss.item() == pytest.approx(total / target.size, rel=1e-5)
+
+
+def test_focal_has_finite_gradients_where_the_network_is_sure() -> None:
+    logits = torch.tensor([60.0, -60.0]).view(1, 2, 1, 1).repeat(1, 1, 2, 2).requires_grad_()
+    for truth in (0, 1):
+        focal(logits, torch.full((1, 2, 2), truth), gamma=0.5).backward()
+        assert torch.isfinite(logits.grad).all()
 
 
 def test_dice_cross_entropy_is_the_formula_over_annotated_pixels() -> None:

@@ -7,18 +7,22 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from napari_medssl import pretrain
 from napari_medssl.config import ConfigError
+from napari_medssl.learn.losses import focal, focal_tversky
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
-from napari_medssl.learn.pretext.medsass import (
-    MedSASS,
-    MedSASSConfig,
-    bright_side,
-    otsu_threshold,
-    vote,
-)
-from napari_medssl.learn.training import TrainingConfig
+from napari_medssl.learn.patches import step_rng
+from napari_medssl.learn.pretext.medsass import MedSASS, MedSASSConfig, pseudo_label
+from napari_medssl.learn.task import TrainingConfig, to_device
+from napari_medssl.learn.thresholds import multi_otsu, otsu_threshold
 from napari_medssl.project import Project, load_truth
+from napari_medssl.synthetic import nuclei
+
+
+def otsu(grey: np.ndarray) -> np.ndarray:
+    return (grey > otsu_threshold(grey)).astype(np.uint8)
 
 
 def make(project: Project, **config: Any) -> MedSASS:
@@ -35,33 +39,6 @@ def make(project: Project, **config: Any) -> MedSASS:
         training=TrainingConfig(patch_size=32, batch_size=4),
         seed=0,
     )
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_otsu_agrees_with_opencv(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    grey = np.concatenate([rng.normal(60, 15, 3000), rng.normal(170, 20, 1000)])
-    grey = np.clip(grey, 0, 255).astype(np.uint8).reshape(50, 80)
-    grey[0, :2] = 0, 255  # so that both use the same 256 bins
-    _, expected = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    assert (bright_side(grey.astype(np.float32)) == expected).mean() > 0.99
-
-
-def test_a_constant_image_has_no_bright_side() -> None:
-    grey = np.full((8, 8), 3.0, np.float32)
-    assert otsu_threshold(grey) == np.inf
-    assert not bright_side(grey).any()
-
-
-def test_the_side_that_touches_the_border_less_is_foreground() -> None:
-    disc = cv2.circle(np.zeros((40, 40), np.uint8), (20, 20), 15, 1, -1)
-    assert vote([disc, disc, 1 - disc]) == "bright"
-    assert vote([1 - disc, 1 - disc, disc]) == "dark"
-    stripes = np.zeros((40, 40), np.uint8)
-    stripes[:, ::2] = 1  # same share of the border: the smaller side
-    stripes[5, 5:9] = 1
-    assert vote([stripes]) == "dark"
-    assert vote([np.zeros((4, 4), np.uint8)]) == "bright"
 
 
 def test_polarity_turns_the_mask(project: Project) -> None:
@@ -90,7 +67,7 @@ def test_the_pseudo_label_follows_the_view(project: Project) -> None:
 def test_the_threshold_of_a_patch_is_its_own(project: Project) -> None:
     method = make(project, polarity="bright", threshold_scope="patch", intensity=0.0)
     sample = method.sample(project.images[0], np.random.default_rng(0))
-    np.testing.assert_array_equal(sample["mask"], bright_side(sample["image"][0]))
+    np.testing.assert_array_equal(sample["mask"], otsu(sample["image"][0]))
 
 
 def test_the_vote_is_taken_once_per_project(
@@ -102,11 +79,13 @@ def test_the_vote_is_taken_once_per_project(
         "napari_medssl.learn.pretext.medsass.vote", lambda masks: pytest.fail("voted again")
     )
     make(reopened)
+    with pytest.raises(pytest.fail.Exception, match="voted again"):
+        make(reopened, threshold="ght")  # another threshold divides otherwise: its own vote
 
 
 def test_preview_shows_the_pseudo_label_in_the_class_value(project: Project) -> None:
     (layer,) = MedSASS.preview(MedSASSConfig(polarity="bright"), project, project.images[0])
-    expected = bright_side(project.grey(project.images[0])) * 2
+    expected = otsu(project.grey(project.images[0])) * 2
     np.testing.assert_array_equal(layer.data, expected)
     assert "bright side" in layer.text
 
@@ -117,7 +96,7 @@ def test_real_nuclei_are_bright_and_well_found(real_data: Any, tmp_path: Any) ->
     truth = load_truth(project, folder / "masks")
     scores = []
     for name in project.images[::10]:
-        mask, true = bright_side(project.grey(name)) == 1, truth[name] == 2
+        mask, true = otsu(project.grey(name)) == 1, truth[name] == 2
         scores.append(2 * (mask & true).sum() / (mask.sum() + true.sum()))
     assert np.mean(scores) > 0.85
     assert not make(project)._dark
@@ -126,3 +105,82 @@ def test_real_nuclei_are_bright_and_well_found(real_data: Any, tmp_path: Any) ->
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"polarity = 'up'.*'auto', 'bright' or 'dark'"):
         MedSASSConfig.parse({"polarity": "up"})
+
+
+@pytest.mark.parametrize(
+    "threshold", ["otsu", "ght", "adaptive_mean", "adaptive_gaussian", "multi_otsu"]
+)
+def test_every_threshold_can_be_learned_and_previewed(project: Project, threshold: str) -> None:
+    task = make(project, threshold=threshold, polarity="bright")
+    batch = to_device(task.batch(step_rng(0, 0)), torch.device("cpu"), torch.contiguous_format)
+    loss = task(batch)["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    grey = project.grey(project.images[0])
+    label = pseudo_label(task.config, grey, dark=False)
+    assert set(np.unique(label)) == ({0, 1, 2} if threshold == "multi_otsu" else {0, 1})
+    (layer,) = MedSASS.preview(task.config, project, project.images[0])
+    assert layer.data.shape == grey.shape
+    assert len(np.unique(layer.data)) == len(np.unique(label))
+
+
+def test_several_classes_have_a_last_layer_of_their_own(project: Project) -> None:
+    task = make(project, threshold="multi_otsu", classes=4)
+    batch = to_device(task.batch(step_rng(0, 0)), torch.device("cpu"), torch.contiguous_format)
+    with torch.no_grad():
+        chance = task._head(task.model.stages(batch["image"])[-1]).softmax(1)
+        expected = np.mean([focal_tversky(chance[:, k], batch["mask"] == k) for k in range(4)])
+        assert task(batch)["loss"].item() == pytest.approx(float(expected), rel=1e-5)
+    np.testing.assert_array_equal(
+        pseudo_label(task.config, project.grey(project.images[0]), dark=True),
+        multi_otsu(project.grey(project.images[0]), 4),
+    )
+
+
+def test_the_losses_of_the_ablation(project: Project) -> None:
+    kinds = {
+        name: make(project, loss=name)
+        for name in ("focal_tversky", "tversky", "focal", "cross_entropy")
+    }
+    batch = to_device(
+        kinds["focal"].batch(step_rng(0, 0)), torch.device("cpu"), torch.contiguous_format
+    )
+    with torch.no_grad():
+        logits = kinds["focal"].eval().model(batch["image"])
+        values = {}
+        for name, task in kinds.items():
+            task.model.load_state_dict(kinds["focal"].model.state_dict())
+            values[name] = task.eval()(batch)["loss"].item()
+    chance, mask = logits.softmax(1)[:, 1], batch["mask"]
+    assert values["focal_tversky"] == pytest.approx(focal_tversky(chance, mask).item(), rel=1e-5)
+    assert values["tversky"] == pytest.approx(values["focal_tversky"] ** (1 / 0.75), rel=1e-4)
+    assert values["focal"] == pytest.approx(focal(logits, mask).item(), rel=1e-5)
+    assert values["cross_entropy"] == pytest.approx(focal(logits, mask, gamma=0).item(), rel=1e-5)
+
+
+def test_training_stops_early_on_held_out_images(tmp_path: Any) -> None:
+    rng = np.random.default_rng(3)
+    (tmp_path / "images").mkdir()
+    for number in range(20):
+        image = nuclei(rng, shape=(32, 32)).image
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), image)
+    project = Project.create(tmp_path / "images")
+    events: list[Any] = []
+    pretrain(
+        project,
+        "medsass",
+        network={"encoder_depth": 3},
+        # A rate of nearly 0: after the first validation nothing improves.
+        training={
+            "steps": 20,
+            "batch_size": 2,
+            "patch_size": 32,
+            "learning_rate": 0.1,
+            "validate_every": 2,
+            "patience": 2,
+        },
+        on_event=events.append,
+    )
+    texts = [event.text for event in events if event.event == "note"]
+    assert any("2 of 20 images are held out" in text for text in texts)
+    assert any("Stopped early" in text for text in texts)

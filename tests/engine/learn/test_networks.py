@@ -48,6 +48,49 @@ def test_any_encoder_and_channel_count(channels: int, encoder: str) -> None:
         assert model(torch.rand(1, channels, 32, 64)).shape == (1, 2, 32, 64)
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"encoder": "vit_small", "encoder_depth": 4},
+        {"architecture": "deeplabv3", "encoder_depth": 5},
+        {"decoder_width": 64, "decoder_attention": True, "encoder": "resnet18"},
+    ],
+    ids=["MedSASS's ViT", "DiCoH's DeepLabV3", "MedSASS's U-Net"],
+)
+def test_the_papers_networks_give_logits_features_and_files(
+    network: dict[str, object], project: Project, tmp_path: Path
+) -> None:
+    model = build_model(spec(**network), note=lambda text: None).eval()
+    calibrate(model, project, device=CPU)
+    images = torch.rand(1, 1, 64, 96)
+    with torch.no_grad():
+        assert model(images).shape == (1, 2, 64, 96)
+        stages = model.stages(images)
+        assert [s.shape[1] for s in stages] == model.stage_widths
+        assert [64 // s.shape[2] for s in stages] == model.stage_strides
+        assert model.embed(images).shape == (1, 64, 64, 96)
+    save_model(model, tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
+    with torch.no_grad():
+        torch.testing.assert_close(again(images), model(images))
+
+
+def test_the_first_stages_alone_are_the_first_of_all() -> None:
+    model = build_model(spec(), note=lambda text: None).eval()
+    images = torch.rand(1, 1, 32, 64)
+    with torch.no_grad():
+        first, whole = model.stages(images, count=2), model.stages(images)
+        assert len(first) == 2
+        for stage, same in zip(first, whole, strict=False):
+            torch.testing.assert_close(stage, same)
+        torch.testing.assert_close(model.net.segmentation_head(whole[-1]), model(images))
+
+
+def test_a_transformer_in_a_dilated_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="vit_small goes with the architecture unet only"):
+        NetworkConfig(encoder="vit_small", architecture="deeplabv3")
+
+
 def test_embedding_equals_projecting_the_upsampled_stages(project: Project) -> None:
     torch.manual_seed(0)
     model = build_model(spec(), note=lambda text: None).eval()

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from napari_medssl import pretrain
+from napari_medssl import pretrain, resume
 from napari_medssl.config import ConfigError
+from napari_medssl.engine.job import execute
+from napari_medssl.events import Progress
+from napari_medssl.learn.control import Control
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext import PretextMethod, method, methods
@@ -59,18 +63,19 @@ def test_loss_is_finite_and_reaches_the_encoder(key: str, project: Project) -> N
 
 
 @pytest.mark.parametrize("key", ALL)
-def test_loss_falls(key: str, project: Project) -> None:
+def test_following_the_gradient_lowers_the_loss(key: str, project: Project) -> None:
+    """On one batch, and with queues and moving averages as they are: with them, a loss may rightly rise."""
     task = make(key, project)
     optimizer = torch.optim.AdamW(task.parameter_groups(1e-3))
+    batch = to_device(task.batch(step_rng(0, 0)), CPU, torch.contiguous_format)
     history = []
-    for step in range(40):
-        loss = losses(task, step)["loss"]
+    for _ in range(15):
+        loss = task(batch)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        task.after_step(step, 40)
         history.append(loss.item())
-    assert np.mean(history[-8:]) < 0.9 * np.mean(history[:8])
+    assert history[-1] < 0.9 * history[0]
 
 
 @pytest.mark.parametrize("key", ALL)
@@ -95,6 +100,32 @@ def test_same_seed_same_weights_other_seed_other_weights(
     spec_free = [content[-100_000:] for content in (same, again, other)]
     assert spec_free[0] == spec_free[1]
     assert spec_free[0] != spec_free[2]
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_stopped_and_resumed_equals_uninterrupted(
+    key: str, project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    job = {
+        "kind": "pretrain",
+        "project": str(project.path),
+        "method": key,
+        "network": tiny_network,
+        "training": tiny_training | {"steps": 16},
+        "threads": 1,
+    }
+    for _ in execute(job):
+        pass
+    whole = project.run("latest")
+    control = Control()
+    for event in execute(job, control=control):
+        if isinstance(event, Progress) and event.step > 0:
+            control.stop()
+    stopped = project.run("latest")
+    assert stopped.status == "stopped"
+    resume(project, stopped.name)
+    first, second = (load_file(run.last_path) for run in (whole, stopped))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("key", ALL)

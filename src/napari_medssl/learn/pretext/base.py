@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.patches import Batch, collate
-from napari_medssl.learn.training import Task, TrainingConfig
+from napari_medssl.learn.task import UNREADABLE, Task, TrainingConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.project import ClassInfo, Project
@@ -28,7 +29,8 @@ class Layer:
     name: str
     kind: Literal["labels", "image"]
     data: NDArray[np.generic]
-    """``(Y, X)``, in the pixels of the image."""
+    """``(Y, X)``, in the pixels of the image; an image may have ``(Y, X, 3)`` colours (uint8), and be larger than
+    the image it lies over to show more beside it."""
     text: str
     """What it shows, as a sentence."""
 
@@ -90,9 +92,32 @@ class PretextMethod(Task):
         """Draw one training example from an image; same keys and shapes every time."""
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """Draw one example from each of `batch_size` random images."""
+        """Draw one example from each of `batch_size` random images.
+
+        In the place of an image that cannot be read any more there is another one.
+
+        Raises
+        ------
+        MedsslError
+            If none can be read any more.
+        """
+        samples: list[Batch] = []
         chosen = rng.integers(len(self.images), size=self.training_config.batch_size)
-        return collate([self.sample(self.images[i], rng) for i in chosen])
+        for name in (self.images[i] for i in chosen):
+            while True:
+                try:
+                    samples.append(self.sample(name, rng))
+                    break
+                except UNREADABLE as error:
+                    left = self.leave_out(name, error, others=self.images)
+                    name = left[int(rng.integers(len(left)))]
+        return collate(samples)
+
+    def projected(self, images: Tensor) -> Tensor:
+        """Give what the projector makes of images ``(B, C, Y, X)``: ``(B, D, Y/s, X/s)``; methods with one override."""
+        raise MedsslError(
+            f"{self.title} has no projector.", advice='Use another source, such as "mix".'
+        )
 
     @classmethod
     def summary(cls) -> str:

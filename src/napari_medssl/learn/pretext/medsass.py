@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
-from skimage.filters import threshold_otsu
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from napari_medssl.config import Config, advanced
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.augment import change_intensity, cut, draw_view
-from napari_medssl.learn.losses import focal_tversky
+from napari_medssl.learn.losses import focal, focal_tversky
 from napari_medssl.learn.patches import Batch, Cache, collate, step_rng
 from napari_medssl.learn.pretext.base import Layer, PretextMethod
-from napari_medssl.learn.training import TrainingConfig, to_device
+from napari_medssl.learn.task import UNREADABLE, TrainingConfig, to_device
+from napari_medssl.learn.thresholds import (
+    adaptive_mask,
+    bright_side,
+    ght_threshold,
+    multi_otsu,
+    otsu_threshold,
+    vote,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,28 +32,56 @@ if TYPE_CHECKING:
     from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.project import ClassInfo, Project
 
-__all__ = ["MedSASS", "MedSASSConfig", "bright_side", "otsu_threshold", "vote"]
+__all__ = ["MedSASS", "MedSASSConfig", "foreground_is_dark", "pseudo_label"]
 
 FLAT = 1e-3
 """Patches whose standard deviation (of values in [0, 1]) is below this show nothing to learn."""
 MAX_REDRAWS = 10
 VALIDATION_PATCHES = 64
+TITLES = {
+    "otsu": "Otsu's threshold",
+    "ght": "the generalized histogram threshold",
+    "adaptive_mean": "the adaptive mean threshold",
+    "adaptive_gaussian": "the adaptive Gaussian threshold",
+    "multi_otsu": "Otsu's method",
+}
 
 
 class MedSASSConfig(Config):
     """Settings of MedSASS."""
 
+    threshold: Literal["otsu", "ght", "adaptive_mean", "adaptive_gaussian", "multi_otsu"] = "otsu"
+    """How an image is divided: Otsu's threshold (the paper's choice), generalized histogram thresholding, the mean of
+    each pixel's neighbourhood (plain or Gaussian), or Otsu's method for several classes (ours)."""
     polarity: Literal["auto", "bright", "dark"] = "auto"
     """Which side of the threshold is foreground; auto looks at the folder once: the side that touches
     the image borders less, or else the smaller one."""
     threshold_scope: Literal["image", "patch"] = "image"
     """Threshold of the whole image (steady on patches without objects), or of each patch (the paper)."""
+    classes: int = advanced(3, ge=3, le=4)
+    """Number of classes of multi_otsu. They have a last layer of their own: no prediction without fine-tuning."""
+    block: int = advanced(51, ge=3, le=1001)
+    """Side of the neighbourhood of the adaptive thresholds in an image of 224 pixels; grows with the image."""
+    offset: float = advanced(2.0, ge=-255, le=255)
+    """How far below its neighbourhood's mean a pixel still is bright, in 1/255 of the image's range (adaptive)."""
+    ght_nu: float = advanced(0.0, ge=0, le=1e12)
+    """Generalized histogram thresholding: strength of the belief in `ght_tau`; 0 is minimum-error thresholding."""
+    ght_tau: float = advanced(0.0, ge=0, le=256)
+    """Generalized histogram thresholding: expected standard deviation of both sides, in 1/256 of the range."""
+    ght_kappa: float = advanced(0.0, ge=0, le=1e12)
+    """Generalized histogram thresholding: strength of the belief in `ght_omega`, in pixels."""
+    ght_omega: float = advanced(0.5, ge=0, le=1)
+    """Generalized histogram thresholding: expected share of the dark side."""
+    loss: Literal["focal_tversky", "tversky", "focal", "cross_entropy"] = advanced("focal_tversky")
+    """The paper's loss, or those of its ablation."""
     alpha: float = advanced(0.7, ge=0, le=10)
     """Weight of missed foreground (false negatives) in the focal Tversky loss."""
     beta: float = advanced(0.3, ge=0, le=10)
     """Weight of false foreground (false positives) in the focal Tversky loss."""
     gamma: float = advanced(0.75, gt=0, le=10)
     """Exponent of the focal Tversky loss."""
+    focal_gamma: float = advanced(2.0, ge=0, le=10)
+    """Exponent of the focal loss."""
     smooth: float = advanced(1.0, gt=0, le=1e6)
     """Added to numerator and denominator of the Tversky index."""
     min_crop: float = advanced(0.5, gt=0, le=1)
@@ -54,54 +90,6 @@ class MedSASSConfig(Config):
     """Strength of the brightness and contrast changes."""
     held_out: float = advanced(0.1, ge=0, le=0.5)
     """Share of the images kept for validation (at least 2; none in folders below 20 images)."""
-
-
-def otsu_threshold(grey: NDArray[np.float32]) -> float:
-    """Give Otsu's threshold of a grey image; pixels above it are the bright side.
-
-    Parameters
-    ----------
-    grey : ndarray of shape (Y, X)
-        In any unit.
-
-    Returns
-    -------
-    float
-        In the image's unit; infinity for a constant image, which has no bright side.
-
-    References
-    ----------
-    Otsu 1979, as in scikit-image, with 256 bins; MedSASS section 3.3.3.
-    """
-    if grey.min() == grey.max():
-        return float("inf")
-    return float(threshold_otsu(grey))
-
-
-def bright_side(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Give the bright side of Otsu's threshold as 0 and 1, same shape."""
-    return (grey > otsu_threshold(grey)).astype(np.uint8)
-
-
-def vote(masks: list[NDArray[np.uint8]]) -> Literal["bright", "dark"]:
-    """Say which side of the threshold is the foreground of a folder.
-
-    For every image, the side that covers the smaller share of the image border votes for itself; where
-    both cover the same, the smaller side does.
-
-    Parameters
-    ----------
-    masks : list of ndarray of shape (Y, X)
-        The bright sides, as 0 and 1; one-sided masks do not vote.
-    """
-    votes = 0
-    for mask in masks:
-        area = float(mask.mean())
-        if area in (0.0, 1.0):
-            continue
-        rim = float(np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).mean())
-        votes += 1 if (rim, area) < (1 - rim, 1 - area) else -1
-    return "dark" if votes < 0 else "bright"
 
 
 @dataclass(frozen=True)
@@ -149,7 +137,13 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
     ) -> None:
         super().__init__(config=config, model=model, project=project, training=training, seed=seed)
         self._dark = foreground_is_dark(self.config, project)
-        if self.config.polarity == "auto":
+        several = self.config.threshold == "multi_otsu"
+        self._head = (
+            nn.Conv2d(model.stage_widths[-1], self.config.classes, 3, padding=1)
+            if several
+            else None
+        )
+        if self.config.polarity == "auto" and not several:
             self.notes.append(
                 f"Foreground is the {'dark' if self._dark else 'bright'} side of the threshold "
                 "(voted over the folder; set polarity to choose)."
@@ -173,7 +167,7 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
         return project.settings.classes[:2]
 
     def sample(self, name: str, rng: np.random.Generator) -> Batch:
-        """Draw a patch ``image`` (C, Y, X) with its pseudo-label ``mask`` (Y, X) of 0 and 1."""
+        """Draw a patch ``image`` (C, Y, X) with its pseudo-label ``mask`` (Y, X), classes from 0."""
         image = self._cache(name)
         size = self.training_config.patch_size
         for _ in range(MAX_REDRAWS):
@@ -184,41 +178,64 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
         mask = cut(image.mask, view, labels=True)
         patch = change_intensity(rng, patch, strength=self.config.intensity)
         if self.config.threshold_scope == "patch":
-            mask = self._side(bright_side(_grey(patch)))
+            mask = pseudo_label(self.config, _grey(patch), dark=self._dark)
         return {"image": patch.astype(np.float32), "mask": mask}
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Give the focal Tversky loss of the foreground probability."""
-        logits = self.model(batch["image"])  # (B, 2, Y, X)
-        foreground = torch.sigmoid((logits[:, 1] - logits[:, 0]).float())  # softmax of two
+        """Give the loss between the network's classes and the pseudo-label's."""
         config = self.config
-        loss = focal_tversky(
-            foreground,
-            batch["mask"],
-            alpha=config.alpha,
-            beta=config.beta,
-            gamma=config.gamma,
-            smooth=config.smooth,
-        )
-        return {"loss": loss}
+        logits, target = self._logits(batch["image"]).float(), batch["mask"].long()
+        if config.loss == "cross_entropy":
+            return {"loss": F.cross_entropy(logits, target)}
+        if config.loss == "focal":
+            return {"loss": focal(logits, target, gamma=config.focal_gamma)}
+        probability = logits.softmax(1)
+        # Of two classes only the foreground counts, as in the paper; of several each against the others.
+        counted = range(1, 2) if self._head is None else range(config.classes)
+        losses = [
+            focal_tversky(
+                probability[:, number],
+                target == number,
+                alpha=config.alpha,
+                beta=config.beta,
+                gamma=config.gamma if config.loss == "focal_tversky" else 1.0,
+                smooth=config.smooth,
+            )
+            for number in counted
+        ]
+        return {"loss": torch.stack(losses).mean()}
+
+    def _logits(self, images: Tensor) -> Tensor:
+        if self._head is None:
+            return self.model(images)  # type: ignore[no-any-return]  # (B, 2, Y, X)
+        return self._head(self.model.stages(images)[-1])  # type: ignore[no-any-return]  # (B, classes, Y, X)
 
     def validate(self) -> dict[str, float]:
         """Give the pseudo-label loss on held-out images; its negative is the score."""
         if not self._held_out:
             return {}
         if self._validation is None:
-            rng = step_rng(self.seed, 2**31)  # no training step has this number
-            names = [self._held_out[i % len(self._held_out)] for i in range(VALIDATION_PATCHES)]
-            self._validation = collate([self.sample(name, rng) for name in names])
+            self._validation = self._held_out_patches()
         device = next(self.parameters()).device
         size = self.training_config.batch_size
         losses = []
-        for start in range(0, VALIDATION_PATCHES, size):
+        for start in range(0, len(self._validation["mask"]), size):
             part = {key: value[start : start + size] for key, value in self._validation.items()}
             tensors = to_device(part, device, torch.contiguous_format)
             losses.append((self(tensors)["loss"].item(), len(part["mask"])))
         loss = float(np.average([v for v, _ in losses], weights=[n for _, n in losses]))
         return {"loss": loss, "score": -loss}
+
+    def _held_out_patches(self) -> Batch:
+        samples = []
+        for number in range(VALIDATION_PATCHES):
+            rng = step_rng(self.seed, 2**31 + number)  # no training step has this number
+            name = self._held_out[number % len(self._held_out)]
+            try:
+                samples.append(self.sample(name, rng))
+            except UNREADABLE as error:
+                self.leave_out(name, error, others=self._held_out)
+        return collate(samples)
 
     @classmethod
     def preview(cls, config: Config, project: Project, name: str) -> list[Layer]:
@@ -226,10 +243,15 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
         if not isinstance(config, MedSASSConfig):
             raise MedsslError(f"MedSASS takes a MedSASSConfig, not a {type(config).__name__}.")
         dark = foreground_is_dark(config, project)
-        mask = bright_side(project.grey(name))
-        mask = 1 - mask if dark else mask
+        mask = pseudo_label(config, project.grey(name), dark=dark)
+        method = TITLES[config.threshold]
+        if config.threshold == "multi_otsu":
+            shares = ", ".join(f"{100 * (mask == n).mean():.0f}%" for n in range(config.classes))
+            text = f"The classes of {method}, from dark to bright: {shares} of this image."
+            labels = mask.astype(np.uint16) + 1
+            return [Layer(name="pseudo-label", kind="labels", data=labels, text=text)]
         text = (
-            f"The {'dark' if dark else 'bright'} side of Otsu's threshold: "
+            f"The {'dark' if dark else 'bright'} side of {method}: "
             f"{100 * mask.mean():.0f}% of this image is foreground."
         )
         foreground = cls.output_classes(project)[1].value
@@ -237,24 +259,61 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
         return [Layer(name="pseudo-label", kind="labels", data=labels, text=text)]
 
     def _load(self, name: str) -> _Image:
-        mask = self._side(bright_side(self.project.grey(name)))
+        mask = pseudo_label(self.config, self.project.grey(name), dark=self._dark)
         return _Image(planes=self.project.planes(name), mask=mask)
 
-    def _side(self, bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return 1 - bright if self._dark else bright
+
+def pseudo_label(
+    config: MedSASSConfig, grey: NDArray[np.float32], *, dark: bool
+) -> NDArray[np.uint8]:
+    """Give the pseudo-label of a grey image (Y, X): 0 and 1, or the class of several.
+
+    Parameters
+    ----------
+    config : MedSASSConfig
+        Which threshold.
+    grey : ndarray of shape (Y, X)
+        In any unit.
+    dark : bool
+        Whether the foreground is the dark side; means nothing to several classes.
+    """
+    if config.threshold == "multi_otsu":
+        return multi_otsu(grey, config.classes)
+    bright = _bright(config, grey)
+    return 1 - bright if dark else bright
+
+
+def _bright(config: MedSASSConfig, grey: NDArray[np.float32]) -> NDArray[np.uint8]:
+    if config.threshold in ("adaptive_mean", "adaptive_gaussian"):
+        kind: Literal["mean", "gaussian"] = (
+            "mean" if config.threshold == "adaptive_mean" else "gaussian"
+        )
+        return adaptive_mask(grey, kind=kind, block=config.block, offset=config.offset)
+    if config.threshold == "ght":
+        return bright_side(
+            grey,
+            ght_threshold(
+                grey,
+                nu=config.ght_nu,
+                tau=config.ght_tau,
+                kappa=config.ght_kappa,
+                omega=config.ght_omega,
+            ),
+        )
+    return bright_side(grey, otsu_threshold(grey))
 
 
 def foreground_is_dark(config: MedSASSConfig, project: Project) -> bool:
-    """Resolve the polarity; the vote of a folder is taken once and kept in the project."""
-    if config.polarity != "auto":
+    """Resolve the polarity; the vote of a folder is taken once for each threshold and kept in the project."""
+    if config.polarity != "auto" or config.threshold == "multi_otsu":
         return config.polarity == "dark"
-    voted = project.derived("medsass-polarity", lambda: _vote_of(project))
-    return voted == "dark"
+    key = f"medsass-polarity-{config.threshold}"
+    return project.derived(key, lambda: _vote_of(config, project)) == "dark"
 
 
-def _vote_of(project: Project) -> str:
+def _vote_of(config: MedSASSConfig, project: Project) -> str:
     every = np.unique(np.linspace(0, len(project.images) - 1, 64).round().astype(int))
-    return vote([bright_side(project.grey(project.images[i])) for i in every])
+    return vote([_bright(config, project.grey(project.images[i])) for i in every])
 
 
 def _grey(planes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,72 @@
+"""A queue of vectors from earlier batches, which later ones are contrasted with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["KeyQueue"]
+
+NO_IMAGE = -1
+
+
+class KeyQueue(nn.Module):
+    """The newest keys of whole views and of single pixels, and the images they come from.
+
+    Its content is part of the state, so that a resumed training goes on with it.
+
+    Parameters
+    ----------
+    length : int
+        Number of keys of each kind.
+    dimension : int
+        Length of a key.
+    """
+
+    keys: Tensor  # (K, D), normalised
+    pixels: Tensor  # (K, D), normalised; one pixel of each view
+    images: Tensor  # (K,) number of the image; NO_IMAGE where there is no key yet
+    end: Tensor  # () where the next key goes
+
+    def __init__(self, length: int, dimension: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(length, dimension))
+        self.register_buffer("pixels", torch.zeros(length, dimension))
+        self.register_buffer("images", torch.full((length,), NO_IMAGE))
+        self.register_buffer("end", torch.zeros((), dtype=torch.int64))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was never a key; waits for the device."""
+        return bool((self.images == NO_IMAGE).all())
+
+    @torch.no_grad()
+    def put(self, keys: Tensor, pixels: Tensor, images: Tensor) -> None:
+        """Put keys and pixels (B, D) over the oldest ones; of more than the queue holds, the last."""
+        count, length = len(images), len(self)
+        places = (self.end + torch.arange(count, device=images.device)) % length
+        last = slice(max(0, count - length), count)
+        self.keys[places[last]] = keys[last]
+        self.pixels[places[last]] = pixels[last]
+        self.images[places[last]] = images[last]
+        self.end.copy_((self.end + count) % length)
+
+    def from_others(self, images: Tensor) -> Callable[[int, int], Tensor]:
+        """Say which keys come from other images than each of some queries, for a range of these."""
+
+        def allowed(start: int, stop: int) -> Tensor:
+            own = self.images == images[start:stop, None]  # (queries, K)
+            return ~own & (self.images != NO_IMAGE)
+
+        return allowed
+
+    def mean(self, *, of_pixels: bool) -> Tensor:
+        """Give the mean (D,) of the keys that are there; its product with a vector is their mean similarity."""
+        vectors = self.pixels if of_pixels else self.keys  # zero where there is none yet
+        mean: Tensor = vectors.sum(0) / (self.images != NO_IMAGE).sum().clamp(min=1)
+        return mean
