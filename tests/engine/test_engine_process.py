@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 ENGINE = [sys.executable, "-m", "napari_medssl.engine"]
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, log: IO[str] | int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*ENGINE, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=log,
         text=True,
         bufsize=1,
     )
@@ -88,9 +88,11 @@ def test_pause_resume_and_stop_by_command(project: Project, job_file: Path) -> N
 
 @pytest.mark.parametrize("end", ["stdin", "stdout"])
 def test_a_viewer_that_goes_away_is_a_stop_that_keeps(
-    project: Project, job_file: Path, end: str
+    project: Project, job_file: Path, tmp_path: Path, end: str
 ) -> None:
-    child = start("run", str(job_file), "--control")
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        child = start("run", str(job_file), "--control", log=stream)
     for event in events(child):
         if isinstance(event, Progress):
             break
@@ -102,6 +104,8 @@ def test_a_viewer_that_goes_away_is_a_stop_that_keeps(
     assert finish(child) == 130
     assert project.run("latest").status == "stopped"
     assert project.run("latest").weights("last") is not None
+    assert "Traceback" not in log.read_text()
+    assert "BrokenPipe" not in log.read_text()
 
 
 def test_a_failure_is_a_sentence_and_the_traceback_is_apart(tmp_path: Path) -> None:
@@ -123,7 +127,7 @@ def test_describe_lists_methods_with_their_settings() -> None:
     description = Description.model_validate_json(done.stdout)
     medsass = next(m for m in description.methods if m.key == "medsass")
     assert "polarity" in medsass.config_schema["properties"]
-    assert set(description.jobs) == {"pretrain", "finetune", "predict"}
+    assert set(description.jobs) == {"pretrain", "finetune", "predict", "embed"}
     assert "mobilenet_v2" in description.encoders
     assert description.device.reason
 

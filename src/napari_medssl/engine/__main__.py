@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from napari_medssl.engine.protocol import IDLE_SECONDS, Command, Request
 from napari_medssl.errors import MedsslError
-from napari_medssl.events import Done, Event, Failed, Result
+from napari_medssl.events import Done, Event, Failed, Note, Result
 
 if TYPE_CHECKING:
     from napari_medssl.learn.control import Control
@@ -50,9 +50,11 @@ class Output:
         try:
             self._stream.write(text + "\n")
             self._stream.flush()
-        except BrokenPipeError:
-            self._stream = None
+        except OSError:  # a broken pipe, or whatever else a system calls it
             self.broken.set()
+            with contextlib.suppress(OSError):  # what is still in its buffer goes nowhere
+                self._stream.close()
+            self._stream = None
 
 
 def failure(error: Exception, *, request: int | None = None) -> Failed:
@@ -95,9 +97,14 @@ def run(path: Path, *, controlled: bool) -> int:
             stopped = isinstance(event, Done) and event.stopped
     except Exception as error:  # noqa: BLE001 (the process's edge: everything becomes a Failed event)
         output(failure(error))
-        traceback.print_exception(error)
+        _log(error)
         return FAILED
     return STOPPED if stopped else DONE
+
+
+def _log(error: Exception) -> None:
+    with contextlib.suppress(OSError):  # the viewer that kept the log may have gone
+        traceback.print_exception(error)
 
 
 def _listen(control: Control) -> None:
@@ -121,7 +128,7 @@ def serve() -> int:
     threading.Thread(target=read, daemon=True).start()
     from napari_medssl.engine.serve import Interactive
 
-    interactive = Interactive()
+    interactive = Interactive(tell=lambda text: output(Note(level="warning", text=text)))
     while not output.broken.is_set():
         try:
             line = requests.get(timeout=IDLE_SECONDS)
@@ -138,7 +145,7 @@ def serve() -> int:
             output(Result(id=request.id, data=interactive.answer(request)))
         except Exception as error:  # noqa: BLE001 (one failed request does not end the engine)
             output(failure(error, request=request.id))
-            traceback.print_exception(error)
+            _log(error)
     return DONE
 
 

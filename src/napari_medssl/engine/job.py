@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from napari_medssl.config import Config, ConfigError, advanced
-from napari_medssl.errors import MedsslError
 from napari_medssl.learn.control import Control
 from napari_medssl.learn.devices import DeviceName
 from napari_medssl.learn.finetune import FinetuneConfig, Mode
 from napari_medssl.learn.networks import NetworkConfig
+from napari_medssl.learn.sources import check_source
 from napari_medssl.learn.training import TrainingConfig
+from napari_medssl.project.run import without_version
 
 if TYPE_CHECKING:
     from napari_medssl.events import Event
 
 __all__ = [
+    "EmbedJob",
     "FinetuneJob",
     "Job",
     "PredictJob",
@@ -45,7 +46,7 @@ class _TrainingJob(_ProjectJob):
     seed: int = advanced(0, ge=0, lt=2**31)
     """Same seed, same result (on the same machine)."""
     threads: int | None = advanced(None, ge=1, le=1024)
-    """CPU threads; unset means as many as there are idle cores."""
+    """CPU threads; unset means the number that a few steps show to be the fastest."""
 
 
 class PretrainJob(_TrainingJob):
@@ -99,6 +100,25 @@ class PredictJob(Config):
             raise ValueError("a folder without a project needs `out`, the folder for the results")
 
 
+class EmbedJob(_ProjectJob):
+    """Store the pixel features of a folder, for Explore."""
+
+    kind: Literal["embed"] = "embed"
+    run: str
+    """Name of a run of the project."""
+    source: Annotated[str, AfterValidator(check_source)] = "mix"
+    """What of the network the features come from: mix (all decoder stages), decoder-1 (the coarsest), decoder-2 ...,
+    encoder-1 (the finest), encoder-2 ..., or the projector of the pretraining."""
+    images: tuple[str, ...] | None = None
+    """Images to store; unset means all of them."""
+    stride: Literal[1, 2, 4, 8, 16] | None = advanced(None)
+    """Pixels per cell and axis; unset means what the budget allows."""
+    dimensions: int | None = advanced(None, ge=2, le=64)
+    """Features per cell; unset means what the budget allows."""
+    budget: int | None = advanced(None, ge=1)
+    """Bytes that the features may take; unset means as many as the decoded images."""
+
+
 class ResumeJob(Config):
     """Go on with a stopped run, as if it had never stopped."""
 
@@ -111,11 +131,12 @@ class ResumeJob(Config):
     """Where to compute; unset means what the run asked for."""
 
 
-Job = PretrainJob | FinetuneJob | PredictJob | ResumeJob
+Job = PretrainJob | FinetuneJob | PredictJob | EmbedJob | ResumeJob
 _JOBS: dict[str, type[Job]] = {
     "pretrain": PretrainJob,
     "finetune": FinetuneJob,
     "predict": PredictJob,
+    "embed": EmbedJob,
     "resume": ResumeJob,
 }
 
@@ -129,9 +150,9 @@ def parse_job(data: object, *, where: str = "job") -> Job:
         Saying of each setting what is wrong with it and what is allowed.
     """
     kind = data.get("kind") if isinstance(data, dict) else None
-    if kind not in _JOBS:
+    if not isinstance(data, dict) or not isinstance(kind, str) or kind not in _JOBS:
         raise ConfigError(f"{where}: kind = {kind!r}: a job is one of {', '.join(_JOBS)}.")
-    job: Job = _JOBS[kind].parse(data, where=where)
+    job: Job = _JOBS[kind].parse(without_version(data, where=where), where=where)
     return job
 
 
@@ -148,27 +169,21 @@ def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Ite
     Yields
     ------
     Event
-        `Started` first, `Done` last. Jobs that make a run write their events into it as well.
+        `Started` first (only the note on a download comes earlier), `Done` last. Jobs that make a run write
+        their events into it as well.
 
     Raises
     ------
     MedsslError
         If the job is refused or fails; a run keeps what it had, and the reason.
     """
-    from napari_medssl.engine import predicting, runs  # they import this module's jobs
+    from napari_medssl.engine import embedding, predicting, runs  # they import this module's jobs
 
     parsed = parse_job(job) if isinstance(job, dict) else job
     control = control or Control()
-    events = (
-        predicting.predict(parsed, control)
-        if isinstance(parsed, PredictJob)
-        else runs.start(parsed, control)
-    )
-    try:
-        yield from events
-    except torch.cuda.OutOfMemoryError as error:
-        raise MedsslError(
-            "The GPU has not enough free memory for this job.",
-            advice="Lower batch_size or patch_size, close other programs that use the GPU, "
-            'or choose the device "cpu".',
-        ) from error
+    if isinstance(parsed, PredictJob):
+        yield from predicting.predict(parsed, control)
+    elif isinstance(parsed, EmbedJob):
+        yield from embedding.embed(parsed, control)
+    else:
+        yield from runs.start(parsed, control)

@@ -14,10 +14,12 @@ from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate import Evaluation
 from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Saved, Started
 from napari_medssl.learn.devices import choose_device
+from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.networks import SegmentationModel, load_model
-from napari_medssl.learn.predict import predict_labels
+from napari_medssl.learn.predict import Tiles, predict_labels
 from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import read_labels, write_tiff_labels
+from napari_medssl.project.paths import given, is_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,15 +28,23 @@ if TYPE_CHECKING:
     from napari_medssl.engine.job import PredictJob
     from napari_medssl.learn.control import Control
 
-__all__ = ["check_channels", "find_run", "model_of", "predict", "score", "with_truth"]
+__all__ = [
+    "check_channels",
+    "chosen_images",
+    "find_run",
+    "model_of",
+    "predict",
+    "score",
+    "with_truth",
+]
 
 
 def find_run(name: str, project: Project | None) -> Run:
     """Give a run by its name in the project, or by the path of its folder."""
-    path = Path(name).expanduser()
-    if project is not None and not path.is_dir():
+    path = given(name)
+    if project is not None and not is_folder(path):
         return project.run(name)
-    if not path.is_dir():
+    if not is_folder(path):
         raise MedsslError(f"There is no run folder {path}.", advice="Give the path of a run.")
     return Run(path)
 
@@ -72,7 +82,7 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
     torch_device = torch.device(device.name)
     model = model_of(run).to(torch_device)
     check_channels(model, project, run)
-    names = _chosen(project, job.images)
+    names = chosen_images(project, job.images)
     targets = _targets(project, run, names, job.out)
     if not job.overwrite:
         names = tuple(name for name in names if not targets[name].is_file())
@@ -82,22 +92,30 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
         total=len(names),
         device=device,
     )
+    notes: list[str] = []
+    tiles = Tiles(tell=notes.append)
     began, failed = time.monotonic(), 0
     for done, name in enumerate(names, start=1):
         if control.paused:
             yield Paused(step=done - 1)
+            paused = time.monotonic()
             control.wait_while_paused()
+            began += time.monotonic() - paused
             yield Resumed(step=done - 1)
         if control.stopped:
             summary = f"Stopped after {done - 1} of {len(names)} images."
             yield Done(stopped=True, summary=summary)
             return
         try:
-            labels = predict_labels(model, project.planes(name), device=torch_device)
-        except (MedsslError, OSError) as error:  # one unreadable file does not end a folder
+            planes = project.planes(name)
+        except (MedsslError, OSError, MemoryError) as error:  # one such file does not end a folder
             failed += 1
             yield Note(level="warning", text=f"Left out {name}: {error}")
             continue
+        with lack_explained():
+            labels = predict_labels(model, planes, device=torch_device, tiles=tiles)
+        while notes:
+            yield Note(level="warning", text=notes.pop())
         write_tiff_labels(targets[name], labels, note={"run": run.name})
         yield Saved(what="prediction", path=str(targets[name]), image=name)
         rate = done / (time.monotonic() - began)
@@ -129,7 +147,7 @@ def with_truth(
     MedsslError
         If an image is not of the project, or none of them has truth.
     """
-    wanted = _chosen(project, None if images is None else tuple(images))
+    wanted = chosen_images(project, None if images is None else tuple(images))
     names = tuple(name for name in wanted if name in truth)
     if not names:
         raise MedsslError(
@@ -156,7 +174,8 @@ def score(
     )
 
 
-def _chosen(project: Project, images: tuple[str, ...] | None) -> tuple[str, ...]:
+def chosen_images(project: Project, images: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Give the images that were asked for, all where none were named; refuse those that there are not."""
     if images is None:
         return project.images
     unknown = sorted(set(images) - set(project.images))
@@ -173,7 +192,7 @@ def _targets(
 ) -> dict[str, Path]:
     if out is None:
         return {name: project.prediction_path(run.name, name) for name in names}
-    folder = Path(out).expanduser()
+    folder = given(out)
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
     if len(set(stems)) == len(stems):
         return {name: folder / f"{stem}.tif" for name, stem in zip(names, stems, strict=True)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -17,6 +19,8 @@ from napari_medssl.events import Device, Done, Event, Failed, Note, Started
 from napari_medssl.learn.devices import choose_device, choose_threads
 from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.finetune import FinetuneTask, ProbeTask
+from napari_medssl.learn.imagenet import announce
+from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.networks import (
     ModelSpec,
     NetworkConfig,
@@ -28,12 +32,18 @@ from napari_medssl.learn.networks import (
 )
 from napari_medssl.learn.predict import predict_probabilities
 from napari_medssl.learn.pretext import method as pretext_method
+from napari_medssl.learn.recording import Outage
+from napari_medssl.learn.task import UNREADABLE, nothing_left
 from napari_medssl.learn.training import Task, train
 from napari_medssl.project import Project, Run
+from napari_medssl.project.checkpoint import WriteError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_medssl.config import Config
     from napari_medssl.learn.control import Control
+    from napari_medssl.learn.trial import Choice
 
 __all__ = ["start"]
 
@@ -65,35 +75,84 @@ def start(job: PretrainJob | FinetuneJob | ResumeJob, control: Control) -> Itera
     source = _source(project, job)
     if source is not None:
         job = job.model_copy(update={"network": source.spec.network})
-    if job.threads is None:  # kept with the run: another number of threads rounds differently
+    if isinstance(job, FinetuneJob) and job.mode == "probe" and job.threads is None:
+        # Embeddings are computed before the trial; with other threads a resumed run's would round differently.
         job = job.model_copy(update={"threads": choose_threads()})
     run = project.new_run(job.method if isinstance(job, PretrainJob) else f"finetune-{job.mode}")
-    run.write_job(job.model_dump(mode="json") | {"project": "."})
+    _write(run, job)
     yield from _recorded(run, _train(project, run, job, control, source=source))
 
 
+def _write(run: Run, job: PretrainJob | FinetuneJob) -> None:
+    run.write_job(job.model_dump(mode="json") | {"project": "."})
+
+
 def _resume(project: Project, run: Run, wish: ResumeJob, control: Control) -> Iterator[Event]:
+    if not run.job:
+        raise MedsslError(
+            f"The run {run.name} ended before anything of it was written.",
+            advice="Delete its folder and start it anew.",
+        )
     data = run.job | {"project": str(project.path)}
     if wish.device is not None:
         data["device"] = wish.device
     job = parse_job(data, where=str(run.job_path))
     assert isinstance(job, PretrainJob | FinetuneJob)
-    yield from _train(project, run, job, control, resume=True)
+    if run.state_path.is_file():
+        yield from _train(project, run, job, control, resume=True)
+    else:  # ended before its first checkpoint: nothing was learned yet
+        yield from _train(project, run, job, control, source=_source(project, job))
 
 
 def _recorded(run: Run, events: Iterator[Event]) -> Iterator[Event]:
     """Hold the run's lock, write its events down, and leave the reason of a failure in it."""
+    log = _Log(run)
     with run.lock():
         try:
-            for event in events:
-                run.append(event)
-                yield event
+            with lack_explained():
+                for event in events:
+                    yield from log.append(event)
+                    if isinstance(event, Done):
+                        log.finish()  # a run whose log lacks its end would not count as done
+                    yield event
         except Exception as error:
             message = error.message if isinstance(error, MedsslError) else repr(error)
             advice = error.advice if isinstance(error, MedsslError) else ""
             details = traceback.format_exc()
-            run.append(Failed(error=message, advice=advice, details=details))
+            for _ in log.append(Failed(error=message, advice=advice, details=details)):
+                pass  # that the log cannot be written matters less than the failure itself
             raise
+
+
+class _Log:
+    """Writes events into the run, later where the disk does not take them now."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._waiting: deque[Event] = deque()
+        self._outage = Outage("The run's log")
+
+    def append(self, event: Event) -> Iterator[Event]:
+        """Write an event and those that wait; yields what there is to tell about it."""
+        self._waiting.append(event)
+        try:
+            self.finish()
+        except WriteError as error:
+            yield from self._outage.begin(error)
+        else:
+            yield from self._outage.end()
+
+    def finish(self) -> None:
+        """Write what waits.
+
+        Raises
+        ------
+        WriteError
+            If the system refuses.
+        """
+        while self._waiting:
+            self._run.append(self._waiting[0])
+            self._waiting.popleft()
 
 
 def _train(
@@ -105,10 +164,13 @@ def _train(
     source: SegmentationModel | None = None,
     resume: bool = False,
 ) -> Iterator[Event]:
-    assert job.threads is not None  # resolved when the run was made
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(job.threads or choose_threads())
     device = choose_device(job.device)
+    if device.name == "cpu" and job.threads is None:
+        device = device.model_copy(update={"label": "CPU"})  # the threads are chosen by a trial
     torch.manual_seed(job.seed)
+    if source is None and not resume and job.network.encoder_weights == "imagenet":
+        yield Note(text=announce(job.network.encoder))  # at once: the download may take minutes
     notes: list[str] = []
     model = _model(project, run, job, source, resume=resume, note=notes.append)
     task = _task(project, job, model, device, fresh=_is_fresh(job))
@@ -124,6 +186,11 @@ def _train(
             device=device,
         )
 
+    def keep(choice: Choice) -> None:
+        settled = {"channels_last": choice.channels_last}
+        training = job.training.model_copy(update=settled)
+        _write(run, job.model_copy(update={"threads": choice.threads, "training": training}))
+
     events = train(
         task,
         run=run,
@@ -131,8 +198,10 @@ def _train(
         device=device,
         control=control,
         seed=job.seed,
+        threads=job.threads,
         resume=resume,
         on_start=started,
+        on_choice=keep,
     )
     for event in events:
         yield event
@@ -152,11 +221,6 @@ def _model(
     note: Any,
 ) -> SegmentationModel:
     if resume:
-        if not run.last_path.is_file():
-            raise MedsslError(
-                f"The run {run.name} was stopped before its first checkpoint.",
-                advice="Start it anew.",
-            )
         return SegmentationModel(load_model(run.last_path).spec)  # weights come with the checkpoint
     settings = project.settings
     if isinstance(job, PretrainJob):
@@ -215,8 +279,11 @@ def _task(
         return FinetuneTask(mode=job.mode, fresh=fresh, **common)
     torch_device = torch.device(device.name)
     model.to(torch_device)
-    calibrate(model, project, device=torch_device)
-    return ProbeTask(device=torch_device, **common)
+    notes: list[str] = []
+    calibrate(model, project, device=torch_device, tell=notes.append)
+    task = ProbeTask(device=torch_device, **common)
+    task.notes += notes
+    return task
 
 
 def _finish(
@@ -229,14 +296,17 @@ def _finish(
 ) -> Iterator[Event]:
     """Calibrate the features of what is kept, and try it on one image before it is offered."""
     torch_device = torch.device(device.name)
+    notes: list[str] = []
     for path in (run.last_path, run.best_path):
         if not path.is_file():
             continue
         model = load_model(path).to(torch_device)
         if not bool(model.feature_calibrated):
-            calibrate(model, project, device=torch_device)
+            calibrate(model, project, device=torch_device, tell=notes.append)
             save_model(model, path)
-    planes = project.planes(project.images[0])[:, :512, :512]
+    for text in dict.fromkeys(notes):
+        yield Note(level="warning", text=text)
+    planes = _readable(project)[:, :512, :512]
     if not np.isfinite(predict_probabilities(model, planes, device=torch_device)).all():
         raise MedsslError(
             "The trained network gives values that are not numbers, so it is not offered.",
@@ -258,6 +328,14 @@ def _finish(
     early = steps < job.training.steps and not stopped
     summary = "; ".join(parts) + (" (no further improvement)." if early else ".")
     yield Done(run=run.name, stopped=stopped, summary=summary, metrics=metrics)
+
+
+def _readable(project: Project) -> NDArray[np.float32]:
+    """Read the first image that is still there."""
+    for name in project.images:
+        with contextlib.suppress(*UNREADABLE):
+            return project.planes(name)
+    raise nothing_left()
 
 
 def _annotated(project: Project, job: FinetuneJob) -> tuple[str, ...]:

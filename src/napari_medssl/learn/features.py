@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -10,24 +11,32 @@ from torch import Tensor
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.networks import EMBEDDING_SIZE, SegmentationModel
-from napari_medssl.learn.predict import over_tiles, padded
+from napari_medssl.learn.predict import Tiles, over_tiles, padded, warn
+from napari_medssl.learn.task import UNREADABLE, nothing_left
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medssl.project import Project
 
-__all__ = ["calibrate", "pixel_embedding"]
+__all__ = ["BORDER", "calibrate", "fit_projection", "pixel_embedding"]
 
 MAX_IMAGES = 32
 PIXELS_PER_IMAGE = 1024
 CROP = 256
 """Side of the central crop that is looked at, pixels."""
+BORDER = 64
+"""Width of the mirrored frame that keeps a network's zero padding away from an image, pixels."""
 
 
 @torch.inference_mode()
 def calibrate(
-    model: SegmentationModel, project: Project, *, device: torch.device, seed: int = 0
+    model: SegmentationModel,
+    project: Project,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    tell: Callable[[str], None] = warn,
 ) -> None:
     """Fit `feature_mean` and `feature_basis` of a model, unless that was done before.
 
@@ -44,6 +53,13 @@ def calibrate(
         Where the model lives.
     seed : int
         Chooses the pixels.
+    tell : callable
+        Takes a sentence for the user; a Python warning where it is not given.
+
+    Raises
+    ------
+    MedsslError
+        If not one of these images can be read.
     """
     if bool(model.feature_calibrated):
         return
@@ -51,85 +67,161 @@ def calibrate(
         raise MedsslError(f"The project {project.path} has no usable images.")
     was_training = model.training
     model.eval()
+    mean, basis = fit_projection(
+        model.stages, project, multiple=model.stride, device=device, seed=seed, tell=tell
+    )
+    model.train(was_training)
+    model.feature_mean.copy_(mean)
+    model.feature_basis.zero_()[: len(basis)].copy_(basis)
+    model.feature_calibrated.fill_(True)
+
+
+@torch.inference_mode()
+def fit_projection(
+    maps: Callable[[Tensor], list[Tensor]],
+    project: Project,
+    *,
+    multiple: int,
+    device: torch.device,
+    seed: int = 0,
+    tell: Callable[[str], None] = warn,
+) -> tuple[Tensor, Tensor]:
+    """Learn on a project's images how the maps of a network become `EMBEDDING_SIZE` or fewer features.
+
+    Parameters
+    ----------
+    maps : callable
+        Maps images ``(1, C, Y, X)`` to maps ``(1, C_s, Y_s, X_s)`` of any number and sizes.
+    project : Project
+        Up to 32 images, evenly spread over the folder, are looked at.
+    multiple : int
+        Height and width that `maps` takes are multiples of this.
+    device : torch.device
+        Where it computes.
+    seed : int
+        Chooses the pixels.
+    tell : callable
+        Takes a sentence for the user.
+
+    Returns
+    -------
+    (Tensor of shape (F,), Tensor of shape (D, F))
+        Mean of the F channels of all maps, and the principal directions of what is left, scaled; both float64.
+
+    Raises
+    ------
+    MedsslError
+        If not one of these images can be read.
+    """
     rng = np.random.default_rng(seed)
     every = np.unique(np.linspace(0, len(project.images) - 1, MAX_IMAGES).round().astype(int))
-    sampled = []
-    for index in every:
-        planes = project.planes(project.images[index])
+    sampled: list[list[Tensor]] = []
+    lost = []
+    for name in (project.images[index] for index in every):
+        try:
+            planes = project.planes(name)
+        except UNREADABLE:
+            lost.append(name)
+            continue
         _, height, width = planes.shape
         top, left = max(0, (height - CROP) // 2), max(0, (width - CROP) // 2)
         crop = planes[:, top : top + CROP, left : left + CROP]
         ys = torch.from_numpy(rng.integers(0, crop.shape[1], PIXELS_PER_IMAGE))
         xs = torch.from_numpy(rng.integers(0, crop.shape[2], PIXELS_PER_IMAGE))
-        sampled.append(_gather(model, padded(crop, model.stride), ys, xs, device))
-    model.train(was_training)
-    features = torch.cat(sampled).double()  # (N, F)
-    mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
+        sampled.append(_gather(maps, padded(crop, multiple), ys, xs, device))
+    if not sampled:
+        raise nothing_left()
+    if lost:
+        tell(
+            f"Pixel features are measured without {len(lost)} images that cannot be read: {', '.join(lost[:5])}."
+        )
+    stages = [torch.cat(parts).double() for parts in zip(*sampled, strict=True)]
     weights = torch.cat(
-        [torch.full((width,), width**-0.5, dtype=torch.float64) for width in model.stage_widths]
+        [torch.full((stage.shape[1],), stage.shape[1] ** -0.5).double() for stage in stages]
     )
+    features = torch.cat(stages, dim=1)  # (N, F)
+    mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
     scale = weights / std
     scaled = (features - mean) * scale
     _, vectors = torch.linalg.eigh(scaled.T @ scaled / len(scaled))  # ascending
     components = vectors.flip(1)[:, :EMBEDDING_SIZE].T
     # An eigenvector's sign is arbitrary; fixing it keeps embeddings comparable between machines.
     signs = torch.sign(components.gather(1, components.abs().argmax(1, keepdim=True)))
-    basis = torch.zeros(model.feature_basis.shape, dtype=torch.float64)
-    basis[: len(components)] = components * signs * scale
-    model.feature_mean.copy_(mean)
-    model.feature_basis.copy_(basis)
-    model.feature_calibrated.fill_(True)
+    return mean, components * signs * scale
 
 
 def _gather(
-    model: SegmentationModel,
+    maps: Callable[[Tensor], list[Tensor]],
     planes: NDArray[np.float32],
     ys: Tensor,
     xs: Tensor,
     device: torch.device,
-) -> Tensor:
-    """Give the raw features of single pixels, ``(N, F)``: each stage sampled at the nearest cell."""
-    stages = model.stages(torch.from_numpy(planes)[None].to(device))
+) -> list[Tensor]:
+    """Give the raw features of single pixels, ``(N, C_s)`` of each map: sampled at the nearest cell."""
     height, width = planes.shape[-2:]
     parts = []
-    for stage in stages:
+    for stage in maps(torch.from_numpy(planes)[None].to(device)):
         y = ys * stage.shape[-2] // height
         x = xs * stage.shape[-1] // width
         parts.append(stage[0, :, y.to(device), x.to(device)].T.float().cpu())
-    return torch.cat(parts, dim=1)
+    return parts
+
+
+class Embeds(Protocol):
+    """A `SegmentationModel`, or a `FeatureSource` of one."""
+
+    @property
+    def stride(self) -> int:
+        """Multiple that input height and width must have."""
+
+    def embed(self, images: Tensor, *, stride: int = 1) -> Tensor:
+        """Give ``(B, D, Y/stride, X/stride)``."""
 
 
 @torch.inference_mode()
 def pixel_embedding(
-    model: SegmentationModel,
+    model: Embeds,
     planes: NDArray[np.float32],
     *,
     stride: int,
     device: torch.device,
+    tiles: Tiles | None = None,
+    border: int = 0,
 ) -> NDArray[np.float32]:
     """Embed every pixel (or every cell of `stride` x `stride` pixels) of an image.
 
     Parameters
     ----------
-    model : SegmentationModel
+    model : SegmentationModel or FeatureSource
         Calibrated, on `device`, in eval mode.
     planes : ndarray of shape (C, Y, X)
         Values in [0, 1].
     stride : int
-        1, 2, 4 or 8.
+        1, 2, 4, 8 or 16.
     device : torch.device
         Where the model lives.
+    tiles : Tiles, optional
+        How large the tiles are.
+    border : int
+        Width of a mirrored frame that is laid around the image and cut off again, a multiple of `stride`. Without it
+        the features near the border differ from those within, for the network pads with zeros.
 
     Returns
     -------
     ndarray of shape (ceil(Y/stride), ceil(X/stride), D)
         Embedding; cell (i, j) covers pixels ``[i*stride, (i+1)*stride)``.
     """
+    _, height, width = planes.shape
+    if border:
+        planes = np.pad(planes, [(0, 0), (border, border), (border, border)], mode="symmetric")
     embedded = over_tiles(
         lambda images: model.embed(images, stride=stride),
         planes,
-        multiple=model.stride,
+        multiple=max(model.stride, stride),
         device=device,
         stride=stride,
+        tiles=tiles,
     )
-    return np.ascontiguousarray(embedded.transpose(1, 2, 0))
+    first = border // stride
+    rows, columns = (slice(first, first - (-size // stride)) for size in (height, width))
+    return np.ascontiguousarray(embedded[:, rows, columns].transpose(1, 2, 0))

@@ -17,8 +17,9 @@ from napari_medssl.learn.augment import change_intensity, cut, draw_view
 from napari_medssl.learn.features import pixel_embedding
 from napari_medssl.learn.losses import IGNORED, dice_cross_entropy
 from napari_medssl.learn.patches import Batch, Cache, collate
-from napari_medssl.learn.predict import predict_probabilities
-from napari_medssl.learn.training import Task, TrainingConfig
+from napari_medssl.learn.predict import Tiles, predict_probabilities
+from napari_medssl.learn.task import UNREADABLE, Task, TrainingConfig, nothing_left
+from napari_medssl.project.images import UnreadableImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -159,6 +160,7 @@ class _AnnotationTask(Task):
         self._labels = labels
         self._held = hold_out(labels, share=config.held_out, seed=seed)
         self._cache: Cache[_Annotated] = Cache(self._load)
+        self._tiles = Tiles(tell=self.tell)
         self.notes = [self._split_note()]
 
     def _check(self, labels: dict[str, NDArray[np.uint16]]) -> None:
@@ -193,14 +195,19 @@ class _AnnotationTask(Task):
         if (train == IGNORED).all() and not held.any():
             raise MedsslError(f"The image {name} has no annotation.")
         validation = np.where(held, target, np.int16(IGNORED))
-        return _Annotated(planes=self.project.planes(name), train=train, validation=validation)
+        planes = self.project.planes(name)
+        if planes.shape[1:] != train.shape:
+            raise UnreadableImageError(
+                f"{name} is {planes.shape[1:]} pixels now, its labels are {train.shape}."
+            )
+        return _Annotated(planes=planes, train=train, validation=validation)
 
     def _score(
         self, pairs: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]
     ) -> dict[str, float]:
         """Give the Dice score over pixels, mean over the classes that the truth holds.
 
-        `pairs` are (predicted, true) class indices of the same pixels.
+        `pairs` are (predicted, true) class indices of the same pixels; without any there is no score.
         """
         classes = self.model.spec.classes
         n = len(classes)
@@ -208,6 +215,8 @@ class _AnnotationTask(Task):
         for predicted, truth in pairs:
             confusion += np.bincount(truth * n + predicted, minlength=n * n).reshape(n, n)
         present = confusion.sum(1) > 0
+        if not present.any():
+            return {}
         dice = 2 * np.diag(confusion) / np.maximum(confusion.sum(0) + confusion.sum(1), 1)
         mean = float(dice[present].mean())
         per_class = {f"dice/{classes[i].name}": float(dice[i]) for i in np.flatnonzero(present)}
@@ -242,6 +251,7 @@ class FinetuneTask(_AnnotationTask):
             found = [(name, xy.astype(np.int32)) for name, xy in places if len(xy)]
             if found:
                 self._points.append(found)
+        self._drawn = {name for places in self._points for name, _ in places}
 
     def set_training(self) -> None:
         """Train, but keep the batch statistics of a pretrained encoder (a random one's mean nothing)."""
@@ -268,12 +278,22 @@ class FinetuneTask(_AnnotationTask):
         """Draw patches around annotated pixels: ``image`` (B, C, Y, X), ``target`` (B, Y, X)."""
         config = self.training_config
         assert isinstance(config, FinetuneConfig)
-        samples = []
-        for _ in range(config.batch_size):
-            places = self._points[int(rng.integers(len(self._points)))]
+        samples: list[Batch] = []
+        while len(samples) < config.batch_size:
+            classes = self._points
+            if self.lost:
+                left = [[p for p in places if p[0] not in self.lost] for places in classes]
+                classes = [places for places in left if places]
+            if not classes:
+                raise nothing_left()
+            places = classes[int(rng.integers(len(classes)))]
             name, points = places[int(rng.integers(len(places)))]
             y, x = points[int(rng.integers(len(points)))]
-            item = self._cache(name)
+            try:
+                item = self._cache(name)
+            except UNREADABLE as error:
+                self.leave_out(name, error, others=self._drawn)
+                continue
             view = draw_view(
                 rng, item.train.shape, config.patch_size, centre=(float(y) + 0.5, float(x) + 0.5)
             )
@@ -289,10 +309,16 @@ class FinetuneTask(_AnnotationTask):
 
         def pairs() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
             for name in self.images:
-                if self._held[name].any():
-                    item = self._cache(name)
+                if self._held[name].any() and name not in self.lost:
+                    try:
+                        item = self._cache(name)
+                    except UNREADABLE as error:
+                        self.leave_out(name, error)
+                        continue
                     seen = item.validation != IGNORED
-                    chances = predict_probabilities(self.model, item.planes, device=device)
+                    chances = predict_probabilities(
+                        self.model, item.planes, device=device, tiles=self._tiles
+                    )
                     yield chances.argmax(0)[seen], item.validation[seen].astype(np.int64)
 
         return self._score(pairs())
@@ -321,7 +347,9 @@ class ProbeTask(_AnnotationTask):
         rng = np.random.default_rng(0)
         for name in self.images:
             item = self._load(name)
-            embedding = pixel_embedding(self.model, item.planes, stride=1, device=device)
+            embedding = pixel_embedding(
+                self.model, item.planes, stride=1, device=device, tiles=self._tiles
+            )
             ys, xs = np.nonzero(item.train != IGNORED)
             if len(ys) > PIXELS_PER_IMAGE:
                 chosen = rng.choice(len(ys), PIXELS_PER_IMAGE, replace=False)
@@ -387,7 +415,7 @@ class ProbeTask(_AnnotationTask):
             (self._logits(pixels.to(device)).argmax(1).cpu().numpy(), truth)
             for pixels, truth in self._validation_pixels
         )
-        del measured["score"]
+        measured.pop("score", None)
         return measured
 
     def _logits(self, pixels: Tensor) -> Tensor:

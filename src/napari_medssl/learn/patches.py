@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator
@@ -11,7 +12,18 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Batch", "Cache", "collate", "prefetched", "step_rng"]
+__all__ = [
+    "CACHE_BYTES",
+    "Batch",
+    "Cache",
+    "batch_threads",
+    "collate",
+    "prefetched",
+    "step_rng",
+]
+
+CACHE_BYTES = 2 * 2**30
+"""Memory for the images of a training."""
 
 Batch = dict[str, NDArray[np.generic]]
 
@@ -35,7 +47,7 @@ class Cache(Generic[T]):
         Bytes to keep; a single larger value is returned without being kept.
     """
 
-    def __init__(self, load: Callable[[str], T], *, limit: int = 2 * 2**30) -> None:
+    def __init__(self, load: Callable[[str], T], *, limit: int = CACHE_BYTES) -> None:
         self._load = load
         self._limit = limit
         self._values: OrderedDict[str, T] = OrderedDict()
@@ -70,6 +82,11 @@ def step_rng(seed: int, step: int) -> np.random.Generator:
 def collate(samples: list[Batch]) -> Batch:
     """Stack samples with equal keys along a new first axis."""
     return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def batch_threads() -> int:
+    """Give the number of threads that make batches: half the cores, at most eight."""
+    return max(1, min(8, (os.cpu_count() or 2) // 2))
 
 
 def prefetched(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,71 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_medssl.learn.memory import MemoryShortageError, ran_out, release
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medssl.learn.networks import SegmentationModel
 
-__all__ = ["over_tiles", "padded", "predict_labels", "predict_probabilities"]
+__all__ = ["Tiles", "over_tiles", "padded", "predict_labels", "predict_probabilities", "warn"]
 
 TILE = 1024
 OVERLAP = 128
+SMALLEST_TILE = 64
+
+
+def warn(text: str) -> None:
+    """Tell what is worth telling where nobody else takes it."""
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+class Tiles:
+    """How large the tiles are: halved for good where memory runs out, which is told.
+
+    Parameters
+    ----------
+    side : int
+        Images up to this side are computed whole; larger ones in tiles of this side, pixels.
+    overlap : int
+        Pixels shared by neighbouring tiles; their weights fall linearly towards a tile's border.
+    tell : callable
+        Takes a sentence for the user; a Python warning where it is not given.
+
+    Raises
+    ------
+    ValueError
+        If the overlap is not smaller than the side.
+    """
+
+    def __init__(
+        self, side: int = TILE, overlap: int = OVERLAP, *, tell: Callable[[str], None] = warn
+    ) -> None:
+        if not 0 <= overlap < side:
+            raise ValueError(f"overlap = {overlap} must be at least 0 and below side = {side}")
+        self.side, self.overlap = side, overlap
+        self._tell = tell
+
+    def halve(self, used: int, *, multiple: int, device: torch.device) -> None:
+        """Make the tiles half of what was `used`, a multiple of `multiple`.
+
+        Raises
+        ------
+        MemoryShortageError
+            If they were the smallest already.
+        """
+        where = "the GPU's memory" if device.type == "cuda" else "memory"
+        if used <= SMALLEST_TILE:
+            raise MemoryShortageError(
+                f"There is not enough of {where} even for a tile of {used} x {used} pixels.",
+                advice='Close other programs, or choose the device "cpu".',
+            )
+        self.side = max(SMALLEST_TILE, used // 2 // multiple * multiple)
+        self.overlap = min(self.overlap, self.side // 2)
+        self._tell(
+            f"{used} x {used} pixels at once need more than is free of {where}: from here on images are "
+            f"computed in tiles of {self.side} x {self.side}, which can change a little near the tiles' borders."
+        )
 
 
 def padded(planes: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
@@ -36,8 +93,7 @@ def predict_probabilities(
     planes: NDArray[np.float32],
     *,
     device: torch.device,
-    tile: int = TILE,
-    overlap: int = OVERLAP,
+    tiles: Tiles | None = None,
 ) -> NDArray[np.float32]:
     """Give class probabilities for every pixel.
 
@@ -49,10 +105,8 @@ def predict_probabilities(
         Values in [0, 1].
     device : torch.device
         Where the model lives.
-    tile : int
-        Images up to this side are segmented whole; larger ones in tiles of this side, pixels.
-    overlap : int
-        Pixels shared by neighbouring tiles; their weights fall linearly towards a tile's border.
+    tiles : Tiles, optional
+        How large the tiles are.
 
     Returns
     -------
@@ -61,16 +115,15 @@ def predict_probabilities(
 
     Raises
     ------
-    ValueError
-        If the overlap is not smaller than the tile.
+    MemoryShortageError
+        If memory does not suffice for the smallest tile.
     """
     return over_tiles(
         lambda images: model(images).float().softmax(1),
         planes,
         multiple=model.stride,
         device=device,
-        tile=tile,
-        overlap=overlap,
+        tiles=tiles,
     )
 
 
@@ -82,8 +135,7 @@ def over_tiles(
     multiple: int,
     device: torch.device,
     stride: int = 1,
-    tile: int = TILE,
-    overlap: int = OVERLAP,
+    tiles: Tiles | None = None,
 ) -> NDArray[np.float32]:
     """Apply a dense function to an image of any size, blending overlapping tiles.
 
@@ -99,16 +151,37 @@ def over_tiles(
         Where `forward` computes.
     stride : int
         Output cells are `stride` x `stride` pixels; divides `multiple`.
-    tile, overlap : int
-        As for `predict_probabilities`; the overlap is not smaller than `stride`.
+    tiles : Tiles, optional
+        How large the tiles are; the overlap is not smaller than `stride`.
 
     Returns
     -------
     ndarray of shape (K, ceil(Y/stride), ceil(X/stride))
         Float32.
     """
-    if not stride <= overlap < tile:
-        raise ValueError(f"overlap = {overlap} must be at least {stride} and below tile = {tile}")
+    tiles = tiles or Tiles()
+    if tiles.overlap < stride:
+        raise ValueError(f"overlap = {tiles.overlap} must be at least {stride}")
+    while True:
+        try:
+            return _blended(forward, planes, multiple, device, stride, tiles.side, tiles.overlap)
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+        # Not above: there, the error's traceback still holds the tensors.
+        release(device)
+        tiles.halve(min(tiles.side, max(planes.shape[-2:])), multiple=multiple, device=device)
+
+
+def _blended(
+    forward: Callable[[Tensor], Tensor],
+    planes: NDArray[np.float32],
+    multiple: int,
+    device: torch.device,
+    stride: int,
+    tile: int,
+    overlap: int,
+) -> NDArray[np.float32]:
     height, width = planes.shape[-2:]
 
     def apply(part: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,13 +214,16 @@ def over_tiles(
 
 
 def predict_labels(
-    model: SegmentationModel, planes: NDArray[np.float32], *, device: torch.device
+    model: SegmentationModel,
+    planes: NDArray[np.float32],
+    *,
+    device: torch.device,
+    tiles: Tiles | None = None,
 ) -> NDArray[np.uint16]:
     """Give the most probable class of every pixel as label values (1 = background, 2 ... = classes)."""
     values = np.array([info.value for info in model.spec.classes], dtype=np.uint16)
-    labels: NDArray[np.uint16] = values[
-        predict_probabilities(model, planes, device=device).argmax(0)
-    ]
+    chances = predict_probabilities(model, planes, device=device, tiles=tiles)
+    labels: NDArray[np.uint16] = values[chances.argmax(0)]
     return labels
 
 
