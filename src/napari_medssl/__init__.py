@@ -10,7 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_medssl.engine.api import finetune, predict, pretrain, resume, similar
+    from napari_medssl.engine.api import (
+        colours,
+        compare,
+        embed,
+        finetune,
+        label_similar,
+        make_query,
+        neighbours,
+        predict,
+        pretrain,
+        rank,
+        resume,
+        similar,
+    )
     from napari_medssl.project import Project, Run
 
 try:
@@ -21,9 +34,16 @@ except ImportError:  # a source tree that was never built
 _HOME = {
     "Project": "napari_medssl.project",
     "Run": "napari_medssl.project",
+    "colours": "napari_medssl.engine.api",
+    "compare": "napari_medssl.engine.api",
+    "embed": "napari_medssl.engine.api",
     "finetune": "napari_medssl.engine.api",
+    "label_similar": "napari_medssl.engine.api",
+    "make_query": "napari_medssl.engine.api",
+    "neighbours": "napari_medssl.engine.api",
     "predict": "napari_medssl.engine.api",
     "pretrain": "napari_medssl.engine.api",
+    "rank": "napari_medssl.engine.api",
     "resume": "napari_medssl.engine.api",
     "similar": "napari_medssl.engine.api",
 }
@@ -32,9 +52,16 @@ __all__ = [
     "Project",
     "Run",
     "__version__",
+    "colours",
+    "compare",
+    "embed",
     "finetune",
+    "label_similar",
+    "make_query",
+    "neighbours",
     "predict",
     "pretrain",
+    "rank",
     "resume",
     "similar",
 ]

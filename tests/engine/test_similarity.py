@@ -157,7 +157,8 @@ def test_opens_what_the_engine_writes(tmp_path: Path) -> None:
 
 def test_explore_brings_neither_torch_nor_qt() -> None:
     code = (
-        "import sys, napari_medssl.explore; "
+        "import pkgutil, importlib, sys, napari_medssl.explore as room; "
+        "[importlib.import_module(f'{room.__name__}.{m.name}') for m in pkgutil.iter_modules(room.__path__)]; "
         "print([m for m in ('torch', 'qtpy', 'napari', 'PyQt6') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,20 +6,24 @@ Heavy imports stand inside the functions: `medssl runs` needs no torch.
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medssl.cli import explore
+from napari_medssl.cli.arguments import is_run_folder, open_project, open_run, run_job
 from napari_medssl.cli.display import Sink, stop_on_signal
 from napari_medssl.cli.settings import assign, fields, read_config
 from napari_medssl.config import ConfigError
 from napari_medssl.errors import MedsslError
-from napari_medssl.events import Done, Failed, Note, Progress
+from napari_medssl.events import Failed, Note, Progress
+from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
     from napari_medssl.engine.protocol import Description
-    from napari_medssl.project import Project, Run
+    from napari_medssl.project import Project
 
 __all__ = ["COMMANDS"]
 
@@ -37,6 +41,8 @@ def _init(args: argparse.Namespace, sink: Sink) -> int:
         masks=args.masks,
         masks_as=args.masks_as,
         recursive=not args.flat,
+        channels=args.channels,
+        axes=_axes(args.axes),
         progress=_counting(sink),
     )
     parts = [project.report.text()]
@@ -52,11 +58,39 @@ def _init(args: argparse.Namespace, sink: Sink) -> int:
     return DONE
 
 
+def _check(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.project import Project
+
+    try:
+        project = Project.open(args.project, images=args.images, quick=True)
+    except MedsslError as error:
+        raise ConfigError(error.message, advice=error.advice) from error
+    stopped = threading.Event()
+    count = _counting(sink)
+    with stop_on_signal(stopped.set):
+        for told in project.check(stopped.is_set):
+            count(told.done, told.total)
+    changed = project.annotations.changed_images()
+    damaged = project.annotations.damaged()
+    parts = [project.report.text()]
+    if changed:
+        parts.append(f"Changed since they were annotated: {', '.join(changed)}.")
+    parts += damaged.values()
+    data = {
+        "report": project.report.model_dump(mode="json"),
+        "unchecked": project.unchecked,
+        "changed": list(changed),
+        "damaged": damaged,
+    }
+    sink.result(data, "\n".join(parts))
+    return STOPPED if project.unchecked and stopped.is_set() else DONE
+
+
 def _pretrain(args: argparse.Namespace, sink: Sink) -> int:
     job = _base(args, "pretrain")
     job["method"] = args.method or job.get("method", DEFAULT_METHOD)
     if args.from_run is not None:
-        job["from_run"] = _run(_project(args.project), args.from_run).name
+        job["from_run"] = open_run(open_project(args.project), args.from_run).name
     return _train(job, args, sink)
 
 
@@ -65,9 +99,9 @@ def _finetune(args: argparse.Namespace, sink: Sink) -> int:
     if args.from_run == "none":
         job["from_run"] = None
     elif args.from_run is not None:
-        job["from_run"] = _run(_project(args.project), args.from_run).name
+        job["from_run"] = open_run(open_project(args.project), args.from_run).name
     elif "from_run" not in job:
-        job["from_run"] = _newest_pretraining(_project(args.project), sink)
+        job["from_run"] = _newest_pretraining(open_project(args.project), sink)
     if args.mode is not None:
         job["mode"] = args.mode
     if args.images is not None:
@@ -76,19 +110,19 @@ def _finetune(args: argparse.Namespace, sink: Sink) -> int:
 
 
 def _resume(args: argparse.Namespace, sink: Sink) -> int:
-    project = _project(args.project)
-    run = _run(project, args.run)
-    return _execute({"kind": "resume", "project": str(project.path), "run": run.name}, sink)
+    project = open_project(args.project)
+    run = open_run(project, args.run)
+    return run_job({"kind": "resume", "project": str(project.path), "run": run.name}, sink)
 
 
 def _predict(args: argparse.Namespace, sink: Sink) -> int:
-    from napari_medssl.project.scan import is_project
+    from napari_medssl.project.listing import is_project
 
-    place = Path(args.project).expanduser()
+    place = given(args.project)
     job: dict[str, Any] = {"kind": "predict", "overwrite": not args.keep}
     if is_project(place) or place.name == "project.json":
-        project = _project(args.project)
-        run = args.run if _is_run_folder(args.run) else _run(project, args.run).name
+        project = open_project(args.project)
+        run = args.run if is_run_folder(args.run) else open_run(project, args.run).name
         job |= {"project": str(project.path), "run": run}
     elif not place.is_dir():
         raise ConfigError(f"There is no folder {place}.")
@@ -97,7 +131,7 @@ def _predict(args: argparse.Namespace, sink: Sink) -> int:
             f"{place} is no project, so there is no default place for the result.",
             advice="Say where to write with --out.",
         )
-    elif not _is_run_folder(args.run):
+    elif not is_run_folder(args.run):
         raise ConfigError(
             f"--run {args.run}: {place} is no project, so the run must be given as a folder.",
             advice="For example --run my-project/runs/20260401-probe-01.",
@@ -108,22 +142,22 @@ def _predict(args: argparse.Namespace, sink: Sink) -> int:
         job["out"] = args.out
     if args.images is not None:
         job["images"] = args.images
-    return _execute(_with_device(job, args), sink)
+    return run_job(_with_device(job, args), sink)
 
 
 def _evaluate(args: argparse.Namespace, sink: Sink) -> int:
     from napari_medssl.engine.predicting import score, with_truth
     from napari_medssl.project import load_truth
 
-    project = _project(args.project)
-    run = _run(project, args.run)
+    project = open_project(args.project)
+    run = open_run(project, args.run)
     out = Path(args.out) if args.out else run.path / "evaluation.json"
     if out.suffix not in (".json", ".csv"):
         raise ConfigError(f"--out {out}: scores are written as .json or .csv.")
     truth = load_truth(project, args.truth, masks_as=args.masks_as)
     names = with_truth(project, args.images, truth)
     job = {"kind": "predict", "project": str(project.path), "run": run.name, "images": names}
-    code = _execute(_with_device(job, args), sink)
+    code = run_job(_with_device(job, args), sink)
     if code != DONE:
         return code
     evaluation = score(project, run, truth, names)
@@ -133,28 +167,10 @@ def _evaluate(args: argparse.Namespace, sink: Sink) -> int:
     return DONE
 
 
-def _similar(args: argparse.Namespace, sink: Sink) -> int:
-    from napari_medssl.cli.heat import extremes, write_heat
-    from napari_medssl.engine.api import similar
-
-    project = _project(args.project)
-    run = _run(project, args.run)
-    out = Path(args.out)
-    if out.suffix.lower() not in (".tif", ".tiff", ".png"):
-        raise ConfigError(f"--out {out}: a map is written as .tif (values) or .png (picture).")
-    options = {"device": args.device} if args.device else {}
-    at = _pixel(args.at)
-    heat = similar(project, run=run.name, image=args.image, at=at, **options)
-    write_heat(heat, out)
-    data, text = extremes(heat, at)
-    sink.result({**data, "path": str(out)}, f"{text}\nwritten to {out}")
-    return DONE
-
-
 def _runs(args: argparse.Namespace, sink: Sink) -> int:
     from napari_medssl.cli.listing import list_runs
 
-    data, text = list_runs(_project(args.project))
+    data, text = list_runs(open_project(args.project))
     sink.result({"runs": data}, text)
     return DONE
 
@@ -199,18 +215,45 @@ def _demo(args: argparse.Namespace, sink: Sink) -> int:
     return DONE
 
 
+def _doctor(args: argparse.Namespace, sink: Sink) -> int:
+    from napari_medssl.doctor import diagnose
+
+    diagnosis = diagnose(
+        given(args.project) if args.project else None,
+        progress=lambda title: sink(Note(text=f"looking at {title}")),
+    )
+    sink.result(diagnosis.model_dump(mode="json"), diagnosis.text())
+    return DONE if diagnosis.healthy else FAILED
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Sink], int]] = {
     "init": _init,
+    "check": _check,
     "pretrain": _pretrain,
     "finetune": _finetune,
     "resume": _resume,
     "predict": _predict,
     "evaluate": _evaluate,
-    "similar": _similar,
+    "embed": explore.embed,
+    "similar": explore.similar,
+    "neighbours": explore.neighbours,
+    "colours": explore.colours,
     "runs": _runs,
     "describe": _describe,
     "demo": _demo,
+    "doctor": _doctor,
 }
+
+
+def _axes(items: list[str]) -> dict[str, str]:
+    """Read ``QYX=CYX`` and so on."""
+    found = {}
+    for item in items:
+        stored, sign, meant = item.upper().partition("=")
+        if not sign:
+            raise ConfigError(f"--axes {item}: axes are given as STORED=MEANT, such as QYX=CYX.")
+        found[stored] = meant
+    return found
 
 
 def _counting(sink: Sink) -> Callable[[int, int], None]:
@@ -230,23 +273,6 @@ def _counting(sink: Sink) -> Callable[[int, int], None]:
     return count
 
 
-def _execute(job: dict[str, Any], sink: Sink) -> int:
-    """Run a job, showing its events; Ctrl-C stops it and keeps what it has."""
-    from napari_medssl.engine.job import execute
-    from napari_medssl.learn.control import Control
-
-    control = Control()
-    code = FAILED
-    with stop_on_signal(control.stop):
-        for event in execute(job, control=control):
-            sink(event)
-            if isinstance(event, Done):
-                code = STOPPED if event.stopped else DONE
-            elif isinstance(event, Failed):
-                code = FAILED
-    return code
-
-
 def _base(args: argparse.Namespace, kind: str) -> dict[str, Any]:
     """Start a training job from ``--config``."""
     job = read_config(args.config) if args.config else {}
@@ -254,7 +280,7 @@ def _base(args: argparse.Namespace, kind: str) -> dict[str, Any]:
         raise ConfigError(
             f"{args.config}: is a job of kind {job['kind']!r}, which `medssl {kind}` does not run."
         )
-    return {**job, "kind": kind, "project": str(_project(args.project).path)}
+    return {**job, "kind": kind, "project": str(open_project(args.project).path)}
 
 
 def _train(job: dict[str, Any], args: argparse.Namespace, sink: Sink) -> int:
@@ -272,7 +298,7 @@ def _train(job: dict[str, Any], args: argparse.Namespace, sink: Sink) -> int:
         job["seed"] = args.seed
     if args.settings:
         assign(job, args.settings, _known_fields(job))
-    return _execute(_with_device(job, args), sink)
+    return run_job(_with_device(job, args), sink)
 
 
 def _with_device(job: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -297,31 +323,6 @@ def _description() -> Description:
     return describe()
 
 
-def _project(path: str) -> Project:
-    """Open the project of the command line; a wrong path is a wrong command line."""
-    from napari_medssl.project import Project
-
-    try:
-        return Project.open(path)
-    except MedsslError as error:
-        raise ConfigError(error.message, advice=error.advice) from error
-
-
-def _run(project: Project, name: str) -> Run:
-    """Find a run by name, by ``latest``, or by the path of its folder inside the project."""
-    try:
-        folder = Path(name).expanduser()
-        if _is_run_folder(name) and folder.resolve().parent == project.path / "runs":
-            return project.run(folder.resolve().name)
-        return project.run(name)
-    except MedsslError as error:
-        raise ConfigError(error.message, advice=error.advice) from error
-
-
-def _is_run_folder(text: str) -> bool:
-    return (Path(text).expanduser() / "job.json").is_file()
-
-
 def _newest_pretraining(project: Project, sink: Sink) -> str | None:
     for run in project.runs():
         if run.kind == "pretrain" and run.weights() is not None:
@@ -329,14 +330,3 @@ def _newest_pretraining(project: Project, sink: Sink) -> str | None:
             return run.name
     sink(Note(text="There is no pretraining in this project: starts from scratch."))
     return None
-
-
-def _pixel(text: str) -> tuple[int, int]:
-    parts = text.split(",")
-    try:
-        y, x = (int(part) for part in parts)
-    except ValueError as error:
-        raise ConfigError(
-            f"--at {text}: a pixel is given as Y,X in whole numbers.", advice="For example 120,88."
-        ) from error
-    return y, x

@@ -5,22 +5,27 @@ from __future__ import annotations
 import argparse
 
 from napari_medssl import __version__
+from napari_medssl.cli import explore_parser
+from napari_medssl.cli.options import add_device, add_project
 
 __all__ = ["COMMANDS", "build_parser"]
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-
 COMMANDS = {
     "init": "make a project of an image folder",
+    "check": "look at every image of a project whole and say what is wrong",
     "pretrain": "learn from the images alone, without labels",
     "finetune": "learn from the annotated images",
     "resume": "go on where a run stopped",
     "predict": "segment a project, or any folder",
     "evaluate": "score the predictions of a run against truth",
-    "similar": "map how alike all pixels of an image are to one",
+    "embed": "store the pixel features of a folder",
+    "similar": "map how alike all pixels of an image, or a folder, are to some",
+    "neighbours": "list the images most and least like one",
+    "colours": "colour images by their features",
     "runs": "list the runs of a project and how they ended",
     "describe": "list the methods, or the settings of one",
     "demo": "do the whole loop on small images and write a report",
+    "doctor": "check this installation and say what mends it",
 }
 
 _SETTINGS_HELP = """
@@ -88,11 +93,41 @@ def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", metavar="DIR", help="existing masks to import as annotations")
     _masks_as(parser)
     parser.add_argument("--flat", action="store_true", help="leave out the images of subfolders")
+    parser.add_argument(
+        "--channels",
+        nargs="+",
+        metavar="CHANNEL",
+        help="the channels to read, by name or by number counted from 0 (default: grey or RGB where "
+        "the files are; else all of up to 4 channels, or the first of more)",
+    )
+    parser.add_argument(
+        "--axes",
+        action="append",
+        default=[],
+        metavar="STORED=MEANT",
+        help="how to read the axes of stacks that do not tell, such as QYX=CYX: T time, Z depth, "
+        "P position, C channel, S colour; can be given several times",
+    )
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    """Look at every image of a project whole and say what is wrong.
+
+    Finds files that are cut short, hold NaN, are the same everywhere or copies of others, and
+    annotated images that changed since. What was found is kept, so a second check is quick. Ctrl-C
+    stops it.
+    """
+    add_project(parser)
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="where the image folder is now, if it was moved; the project remembers it",
+    )
 
 
 def _pretrain(parser: argparse.ArgumentParser) -> None:
     """Learn from the images of a project without any label."""
-    _project(parser)
+    add_project(parser)
     parser.add_argument(
         "--method",
         metavar="NAME",
@@ -106,7 +141,7 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
 
 def _finetune(parser: argparse.ArgumentParser) -> None:
     """Teach the network your classes, from the annotated images of a project."""
-    _project(parser)
+    add_project(parser)
     parser.add_argument(
         "--from",
         dest="from_run",
@@ -131,7 +166,7 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
 
 def _resume(parser: argparse.ArgumentParser) -> None:
     """Go on with a run that was stopped or killed, from its last checkpoint."""
-    _project(parser)
+    add_project(parser)
     parser.add_argument("run", metavar="RUN", help="its name, or latest")
 
 
@@ -159,7 +194,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="leave out images that have a prediction already"
     )
-    _device(parser)
+    add_device(parser)
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
@@ -168,7 +203,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     The images are predicted first. Truth is matched by file name; pixels that are not annotated in
     it take no part. Leave out the images that the run was trained on, or the scores flatter.
     """
-    _project(parser)
+    add_project(parser)
     parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
     parser.add_argument("--truth", required=True, metavar="DIR", help="folder with the true masks")
     _masks_as(parser)
@@ -179,37 +214,12 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         help="where to write the scores, as .json or .csv (default: evaluation.json in the run's "
         "folder)",
     )
-    _device(parser)
-
-
-def _similar(parser: argparse.ArgumentParser) -> None:
-    """Map how alike the network finds all pixels of an image to one of them.
-
-    Values are cosine similarities of the pixel features, from -1 to 1.
-    """
-    _project(parser)
-    parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
-    parser.add_argument(
-        "--image", required=True, metavar="NAME", help="an image, as `medssl init` lists it"
-    )
-    parser.add_argument(
-        "--at",
-        required=True,
-        metavar="Y,X",
-        help="the pixel: row and column, counted from 0 at the top left",
-    )
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="FILE",
-        help="a .tif gets the float32 values, a .png a coloured picture",
-    )
-    _device(parser)
+    add_device(parser)
 
 
 def _runs(parser: argparse.ArgumentParser) -> None:
     """List the runs of a project: status, method, steps, best score."""
-    _project(parser)
+    add_project(parser)
 
 
 def _describe(parser: argparse.ArgumentParser) -> None:
@@ -238,19 +248,16 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--masks", metavar="FOLDER", help="their true masks: a few teach, the others score"
     )
-    _device(parser)
+    add_device(parser)
 
 
-def _project(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("project", metavar="PROJECT", help="the project's folder")
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    """Check versions, torch, GPU, window, memory and disk.
 
-
-def _device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device",
-        choices=DEVICES,
-        help="where to compute (default: auto, a usable GPU or else the CPU)",
-    )
+    Each problem comes with the command that mends it. The report can be pasted into an issue. Exit
+    code 1 where something does not work.
+    """
+    parser.add_argument("project", nargs="?", metavar="PROJECT", help="a project to check as well")
 
 
 def _masks_as(parser: argparse.ArgumentParser) -> None:
@@ -280,28 +287,32 @@ def _training(parser: argparse.ArgumentParser) -> None:
         help="change one setting; can be given several times",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness (default: 0)")
-    _device(parser)
+    add_device(parser)
     parser.description = f"{parser.description}\n{_SETTINGS_HELP}{_ENDING_HELP}".rstrip()
 
 
 _BUILDERS = {
     "init": _init,
+    "check": _check,
     "pretrain": _pretrain,
     "finetune": _finetune,
     "resume": _resume,
     "predict": _predict,
     "evaluate": _evaluate,
-    "similar": _similar,
+    **explore_parser.BUILDERS,
     "runs": _runs,
     "describe": _describe,
     "demo": _demo,
+    "doctor": _doctor,
 }
 
 _EXAMPLES = {
     "init": (
         "medssl init images/",
         "medssl init images/ --project my-project --masks masks/ --masks-as instances",
+        "medssl init stacks/ --channels DAPI GFP --axes QYX=ZYX",
     ),
+    "check": ("medssl check my-project", "medssl check my-project --images /data/images"),
     "pretrain": (
         "medssl pretrain my-project",
         "medssl pretrain my-project --method medsass --set training.steps=2000 --set polarity=dark",
@@ -322,10 +333,7 @@ _EXAMPLES = {
         "medssl evaluate my-project --run latest --truth truth/",
         "medssl evaluate my-project --run latest --truth truth/ --images c.png --out scores.csv",
     ),
-    "similar": (
-        "medssl similar my-project --run latest --image a.png --at 120,88 --out heat.tif",
-        "medssl similar my-project --run latest --image a.png --at 120,88 --out heat.png",
-    ),
+    **explore_parser.EXAMPLES,
     "runs": ("medssl runs my-project",),
     "describe": ("medssl describe", "medssl describe medsass", "medssl describe --json"),
     "demo": (
@@ -333,6 +341,7 @@ _EXAMPLES = {
         "medssl demo --quick --out /tmp/demo",
         "medssl demo --images images/ --masks masks/",
     ),
+    "doctor": ("medssl doctor", "medssl doctor my-project", "medssl doctor --json"),
 }
 
 

@@ -6,27 +6,43 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tifffile
-import torch
-
+from napari_medssl.engine.exploring import (
+    Comparison,
+    colours,
+    compare,
+    embed,
+    label_similar,
+    make_query,
+    neighbours,
+    rank,
+    similar,
+)
 from napari_medssl.engine.job import execute
-from napari_medssl.engine.predicting import check_channels, find_run, model_of, score, with_truth
-from napari_medssl.errors import MedsslError
+from napari_medssl.engine.predicting import score, with_truth
 from napari_medssl.events import Done, Event, Saved
-from napari_medssl.explore.similarity import PixelEmbedding
-from napari_medssl.learn.devices import DeviceName, choose_device
-from napari_medssl.learn.features import calibrate, pixel_embedding
 from napari_medssl.project import MasksAs, Project, Run, load_truth
-from napari_medssl.project.checkpoint import atomic
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_medssl.evaluate import Evaluation
+    from napari_medssl.learn.devices import DeviceName
     from napari_medssl.learn.finetune import Mode
 
-__all__ = ["evaluate", "finetune", "predict", "pretrain", "resume", "similar"]
+__all__ = [
+    "Comparison",
+    "colours",
+    "compare",
+    "embed",
+    "evaluate",
+    "finetune",
+    "label_similar",
+    "make_query",
+    "neighbours",
+    "predict",
+    "pretrain",
+    "rank",
+    "resume",
+    "similar",
+]
 
 OnEvent = Callable[[Event], None]
 
@@ -204,62 +220,6 @@ def predict(
         if on_event is not None:
             on_event(event)
     return written
-
-
-def similar(
-    project: Project | str | Path,
-    *,
-    run: str,
-    image: str,
-    at: tuple[int, int],
-    out: str | Path | None = None,
-    device: DeviceName = "auto",
-) -> NDArray[np.float32]:
-    """Compare every pixel of an image with one of them, as the network sees them.
-
-    Parameters
-    ----------
-    project : Project or path
-        The project.
-    run : str
-        Name of the run whose features are used.
-    image : str
-        Name of the image.
-    at : tuple of int
-        Query pixel (y, x).
-    out : path, optional
-        Also write the map there, as float32 TIFF.
-    device : {"auto", "cpu", "cuda", "mps"}
-        Where to compute.
-
-    Returns
-    -------
-    ndarray of shape (Y, X)
-        Cosine similarity of the pixel embeddings, float32 in [-1, 1]; 1 at the query.
-
-    References
-    ----------
-    Pix2Rep, figure 2.
-    """
-    project = _open(project)
-    found = find_run(run, project)
-    chosen = torch.device(choose_device(device).name)
-    model = model_of(found).to(chosen)
-    check_channels(model, project, found)
-    if image not in project.images:
-        raise MedsslError(
-            f"There is no image {image!r} in the project.",
-            advice="Names are paths relative to the image folder.",
-        )
-    planes = project.planes(image)
-    calibrate(model, project, device=chosen)
-    features = pixel_embedding(model, planes, stride=1, device=chosen)
-    shape = (planes.shape[1], planes.shape[2])
-    heat = PixelEmbedding(features, stride=1, shape=shape).similarity([at])
-    if out is not None:
-        with atomic(Path(out)) as temporary:
-            tifffile.imwrite(temporary, heat, compression="zlib")
-    return heat
 
 
 def evaluate(

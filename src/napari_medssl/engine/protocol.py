@@ -41,8 +41,9 @@ class Request(Config):
         Segment one image with a run, write the prediction into the project
         [``path``: label TIFF relative to the project, ``seconds``].
     ``embed``
-        Write the pixel embedding of one image [``path``: ``.npy`` of float16 ``(Y/stride, X/stride, D)``
-        relative to the project, ``stride``, ``shape`` (of the image: Y, X), ``seconds``].
+        Write the pixel embedding of one image, from `source`, at `stride` (unset: 2 for images up to 512 pixels, 4
+        above) [``path``: ``.npy`` of float16 ``(Y/stride, X/stride, D)`` relative to the project, ``stride``,
+        ``shape`` (of the image: Y, X), ``seconds``].
     ``preview``
         What a pretext method would learn from on one image, before any training
         [``layers``: list of ``{"name", "kind": "labels" | "image" | "points", "path", "text"}``].
@@ -57,6 +58,10 @@ class Request(Config):
     image: str = ""
     method: str = ""
     method_config: dict[str, Any] = Field(default_factory=dict)
+    source: str = "mix"
+    """What of the network the features come from, as for a job of kind ``embed``."""
+    stride: Literal[1, 2, 4, 8, 16] | None = None
+    """Pixels per cell; 1 is full resolution."""
     threads: int | None = None
     """Limit on CPU threads; 1 while a run trains."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -80,5 +85,5 @@ class Description(Config):
     device: Device
     encoders: list[str]
     jobs: dict[str, dict[str, Any]]
-    """JSON Schema of each kind of job: ``pretrain``, ``finetune``, ``predict``."""
+    """JSON Schema of each kind of job: ``pretrain``, ``finetune``, ``predict``, ``embed``."""
     methods: list[Method]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from napari_medssl.engine.embedding import embedded, open_source, write_embedding
 from napari_medssl.engine.predicting import check_channels, model_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.devices import choose_device
-from napari_medssl.learn.features import calibrate, pixel_embedding
-from napari_medssl.learn.predict import predict_labels
+from napari_medssl.learn.memory import lack_explained
+from napari_medssl.learn.predict import Tiles, predict_labels
 from napari_medssl.learn.pretext import method as pretext_method
-from napari_medssl.project import Project, Run, atomic
+from napari_medssl.learn.sources import check_source
+from napari_medssl.project import Project, Run, atomic, read_json, write_json
 from napari_medssl.project.checkpoint import write_tiff_labels
+from napari_medssl.project.listing import identity_of
+from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
     from napari_medssl.engine.protocol import Request
@@ -31,9 +36,17 @@ SMALL_IMAGE = 512
 
 
 class Interactive:
-    """Answers requests, keeping the last used models and the project in memory."""
+    """Answers requests, keeping the last used models and the project in memory.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    tell : callable
+        Takes a sentence for the user that comes before an answer.
+    """
+
+    def __init__(self, *, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._tiles = Tiles(tell=tell)
         self._models: OrderedDict[tuple[str, int, str], SegmentationModel] = OrderedDict()
         self._project: Project | None = None
         self._project_written = 0
@@ -55,7 +68,8 @@ class Interactive:
             "preview": self._preview,
             "device": self._device,
         }[request.request]
-        data = handler(request)
+        with lack_explained():
+            data = handler(request)
         return data | {"seconds": time.monotonic() - began}
 
     def _device(self, request: Request) -> dict[str, Any]:
@@ -64,7 +78,8 @@ class Interactive:
     def _predict(self, request: Request) -> dict[str, Any]:
         project, run = self._opened(request)
         model, device = self._model(run, project, request)
-        labels = predict_labels(model, project.planes(request.image), device=device)
+        planes = project.planes(request.image)
+        labels = predict_labels(model, planes, device=device, tiles=self._tiles)
         path = project.prediction_path(run.name, request.image)
         write_tiff_labels(path, labels, note={"run": run.name})
         return {"path": path.relative_to(project.path).as_posix()}
@@ -72,28 +87,24 @@ class Interactive:
     def _embed(self, request: Request) -> dict[str, Any]:
         project, run = self._opened(request)
         shape = project.shape(request.image)
-        stride = 2 if max(shape) <= SMALL_IMAGE else 4
+        stride = request.stride or (2 if max(shape) <= SMALL_IMAGE else 4)
         path = project.embedding_path(run.name, request.image)
-        if not self._is_current(path, run, project, request.image):
+        made_from = _identities(run, project, request.image) | {
+            "source": _source_name(request),
+            "stride": stride,
+        }
+        if not _is_current(path, made_from):
             model, device = self._model(run, project, request)
-            calibrate(model, project, device=device)
+            source = open_source(request.source, run, project, model, device, tell=self._tell)
             planes = project.planes(request.image)
-            embedding = pixel_embedding(model, planes, stride=stride, device=device)
-            with atomic(path) as temporary, temporary.open("wb") as file:
-                np.save(file, embedding.astype(np.float16))
+            features = embedded(source, planes, stride=stride, device=device, tiles=self._tiles)
+            write_embedding(path, features, run)
+            write_json(path.with_suffix(".json"), made_from)
         return {
             "path": path.relative_to(project.path).as_posix(),
             "stride": stride,
             "shape": list(shape),
         }
-
-    def _is_current(self, path: Path, run: Run, project: Project, image: str) -> bool:
-        weights = run.weights("best")
-        if weights is None or not path.is_file():
-            return False
-        made = path.stat().st_mtime_ns
-        sources = (weights, project.image_root / image)
-        return all(source.stat().st_mtime_ns < made for source in sources)
 
     def _preview(self, request: Request) -> dict[str, Any]:
         project = self._open(request)
@@ -119,7 +130,7 @@ class Interactive:
 
     def _open(self, request: Request) -> Project:
         """Open the project, or keep the one that is open: classes and images may have changed since."""
-        path = Path(request.project).expanduser().resolve()
+        path = given(request.project).resolve()
         settings = path / "project.json"
         written = settings.stat().st_mtime_ns if settings.is_file() else 0
         project = self._project
@@ -154,3 +165,22 @@ class Interactive:
         model = self._models[key]
         check_channels(model, project, run)
         return model, device
+
+
+def _source_name(request: Request) -> str:
+    try:
+        return check_source(request.source)
+    except ValueError as error:
+        raise MedsslError(f"{str(error).capitalize()}.") from error
+
+
+def _identities(run: Run, project: Project, image: str) -> dict[str, Any]:
+    """Give size and time of the files that an embedding is made from."""
+    files = {"weights": run.weights("best"), "image": project.image_path(image)}
+    return {what: list(identity_of(path)) for what, path in files.items() if path is not None}
+
+
+def _is_current(path: Path, made_from: dict[str, Any]) -> bool:
+    """Whether an embedding was made from just these files; their order in time says nothing, clocks change."""
+    note = path.with_suffix(".json")
+    return path.is_file() and note.is_file() and bool(read_json(note) == made_from)

@@ -1,6 +1,8 @@
 """What a network sees: similarity between pixels, from embeddings that the engine wrote.
 
-Numpy only: the viewer's process uses this room, so neither torch nor Qt may enter it.
+Numpy, scipy and scikit-learn only: the viewer's process uses this room, so neither torch nor Qt may enter it. The
+modules: `store` (features on disk), `query` and `similarity` (what is asked, and the map), `ranking` (the folder),
+`annotate` (labels from a map), `colours`, `neighbours`, `separability`, `figures`.
 """
 
 from __future__ import annotations

@@ -5,12 +5,13 @@ pixels ``[i * s, (i + 1) * s)`` and its centre lies at ``(i + 0.5) * s - 0.5``, 
 centre at 0. The last cells reach beyond an image whose size is not a multiple of the stride.
 
 Source: the pixel similarity maps of Pix2Rep, which compare the representation of a query pixel
-with those of all others.
+with those of all others; several pixels, regions and counter-examples are ours.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -23,11 +24,66 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["EmbeddingError", "PixelEmbedding", "cosine_similarity"]
+__all__ = ["EmbeddingError", "How", "PixelEmbedding", "Prototypes", "cosine_similarity"]
+
+How = Literal["mean", "max", "contrast"]
+"""How several examples make one map, see `Prototypes`."""
 
 
 class EmbeddingError(MedsslError, ValueError):
     """An embedding, or a query into one, that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """What pixels are compared with: the directions of examples, and of counter-examples.
+
+    ``mean`` is the cosine similarity to the examples' mean direction, ``max`` that to the most similar example,
+    ``contrast`` half the difference between the most similar example and the most similar counter-example: above
+    0 a pixel is nearer to an example. All lie in [-1, 1].
+    """
+
+    positive: NDArray[np.float32]
+    """(P, D), unit vectors."""
+    negative: NDArray[np.float32]
+    """(N, D), unit vectors; used by ``contrast`` alone."""
+    how: How = "mean"
+
+    def __post_init__(self) -> None:
+        if not len(self.positive):
+            raise EmbeddingError("There is no query pixel to compare with.")
+        if self.how == "contrast" and not len(self.negative):
+            raise EmbeddingError(
+                "A contrast needs at least one counter-example.", advice="Add a negative pixel."
+            )
+
+    def scores(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compare unit vectors ``(n, D)`` with the prototypes, ``(n,)``."""
+        if self.how == "mean":
+            mean: NDArray[np.float32] = vectors @ _direction(self.positive)
+            return mean
+        best: NDArray[np.float32] = _nearest(vectors, self.positive)
+        if self.how == "max":
+            return best
+        margin: NDArray[np.float32] = (best - _nearest(vectors, self.negative)) * np.float32(0.5)
+        return margin
+
+
+def _nearest(vectors: NDArray[np.float32], prototypes: NDArray[np.float32]) -> NDArray[np.float32]:
+    if len(prototypes) == 1:
+        alone: NDArray[np.float32] = vectors @ prototypes[0]
+        return alone
+    highest: NDArray[np.float32] = (vectors @ prototypes.T).max(1)
+    return highest
+
+
+def _direction(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give the mean direction ``(D,)`` of vectors; zero where they cancel out."""
+    mean: NDArray[np.float32] = vectors.mean(0, dtype=np.float32)
+    norm = np.float32(np.linalg.norm(mean))
+    if norm > 0:
+        mean /= norm
+    return mean
 
 
 class PixelEmbedding:
@@ -135,12 +191,52 @@ class PixelEmbedding:
         """
         if not queries:
             raise EmbeddingError("There is no query pixel to compare with.")
-        query = np.mean([self.at(y, x) for y, x in queries], axis=0, dtype=np.float32)  # (D,)
-        norm = float(np.linalg.norm(query))
-        if norm > 0:
-            query /= norm
-        coarse = (self._unit @ query).reshape(self.grid)  # (Yg, Xg)
+        positive = np.stack([self.at(y, x) for y, x in queries])
+        return self.heat(Prototypes(positive, positive[:0]))
+
+    def heat(self, prototypes: Prototypes) -> NDArray[np.float32]:
+        """Compare every pixel with prototypes, which may come from other images of the same run.
+
+        Returns
+        -------
+        np.ndarray
+            float32 ``(Y, X)`` in [-1, 1].
+
+        Raises
+        ------
+        EmbeddingError
+            If the prototypes have another number of features.
+        """
+        if prototypes.positive.shape[1] != self._unit.shape[1]:
+            raise EmbeddingError(
+                f"The examples have {prototypes.positive.shape[1]} features, the image has {self._unit.shape[1]}.",
+                advice="Compare features that were made in the same way.",
+            )
+        coarse = prototypes.scores(self._unit).reshape(self.grid)  # (Yg, Xg)
         return _upsample(coarse, self.stride, self.shape)
+
+    def direction(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the mean direction ``(D,)`` of the pixels of a region.
+
+        Parameters
+        ----------
+        mask : np.ndarray
+            bool ``(Y, X)``.
+
+        Raises
+        ------
+        EmbeddingError
+            If the mask is of another size, or empty.
+        """
+        if mask.shape != self.shape:
+            raise EmbeddingError(f"The region has shape {mask.shape}, the image has {self.shape}.")
+        ys, xs = np.nonzero(mask)
+        if not len(ys):
+            raise EmbeddingError("The region is empty.")
+        cells = (ys // self.stride) * self.grid[1] + xs // self.stride
+        counts = np.bincount(cells, minlength=len(self._unit)).astype(np.float32)
+        touched = np.flatnonzero(counts)
+        return _direction(counts[touched, None] * self._unit[touched])
 
 
 def cosine_similarity(

@@ -1,0 +1,97 @@
+"""How well a straight line separates the classes in a run's features: beside each run when runs are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_medssl.explore.store import EmbeddingStore
+
+__all__ = ["Separability", "separability"]
+
+PIXELS_PER_IMAGE = 2000
+MOST_IMAGES = 40
+FOLDS = 5
+
+
+class Separability(NamedTuple):
+    """The outcome of a linear probe that is always tested on other images than it was fitted on."""
+
+    balanced_accuracy: float
+    """Mean over the classes of the share of their pixels that is found; chance is 1 / classes."""
+    classes: int
+    images: int
+    pixels: int
+
+    def text(self) -> str:
+        """Say it."""
+        return (
+            f"balanced accuracy {self.balanced_accuracy:.3f} (chance {1 / self.classes:.2f}), "
+            f"{self.classes} classes, {self.images} images"
+        )
+
+
+def separability(
+    store: EmbeddingStore,
+    labels: Iterable[tuple[str, NDArray[np.integer]]],
+    *,
+    seed: int = 0,
+) -> Separability | None:
+    """Separate annotated pixels by class with a ridge classifier, trained and tested by image.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+        The features.
+    labels : iterable of (str, ndarray of shape (Y, X))
+        Image names and label values; 0 is not annotated. Up to 40 of the stored ones, 2,000 pixels each, are used.
+    seed : int
+        Which pixels.
+
+    Returns
+    -------
+    Separability or None
+        None where there are not two annotated images and two classes.
+    """
+    rng = np.random.default_rng(seed)
+    features: list[NDArray[np.float32]] = []
+    targets: list[NDArray[np.int64]] = []
+    groups: list[NDArray[np.int64]] = []
+    for name, label in labels:
+        if len(groups) == MOST_IMAGES:
+            break
+        if name not in store.index.images:
+            continue
+        ys, xs = np.nonzero(label)
+        if not len(ys):
+            continue
+        chosen = rng.permutation(len(ys))[:PIXELS_PER_IMAGE]
+        ys, xs = ys[chosen], xs[chosen]
+        cells = store.read(name)[ys // store.stride, xs // store.stride]
+        features.append(cells.astype(np.float32))
+        targets.append(label[ys, xs].astype(np.int64))
+        groups.append(np.full(len(ys), len(groups)))
+    found = np.unique(np.concatenate(targets)) if targets else np.empty(0)
+    if len(groups) < 2 or len(found) < 2:
+        return None
+    x, y, group = np.concatenate(features), np.concatenate(targets), np.concatenate(groups)
+    guessed = np.zeros_like(y)
+    for train, test in GroupKFold(min(FOLDS, len(groups))).split(x, y, group):
+        if len(np.unique(y[train])) < 2:
+            guessed[test] = y[train][0]
+            continue
+        scaler = StandardScaler().fit(x[train])
+        # In closed form: a logistic regression took 3 s a fold where this takes 20 ms.
+        fit = RidgeClassifier(class_weight="balanced")
+        fit.fit(scaler.transform(x[train]), y[train])
+        guessed[test] = fit.predict(scaler.transform(x[test]))
+    return Separability(float(balanced_accuracy_score(y, guessed)), len(found), len(groups), len(y))
