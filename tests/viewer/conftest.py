@@ -15,9 +15,12 @@ from qtpy.QtGui import QGuiApplication
 
 from napari_medssl.widgets.background import wait_for_background
 from napari_medssl.widgets.session import Session
+from napari_medssl.widgets.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from napari_medssl.widgets.problem import Problem
 
 FAKE_ENGINE = [sys.executable, str(Path(__file__).parent / "fake_engine.py")]
 
@@ -42,6 +45,21 @@ def fake_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Session, "engine_command", FAKE_ENGINE)
     monkeypatch.setattr(Session, "home", tmp_path / "home")
     return FAKE_ENGINE
+
+
+@pytest.fixture(autouse=True)
+def crashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Problem]]:
+    """The exceptions that the plugin caught last of all and showed; a test that expects one empties the list."""
+    told: list[Problem] = []
+    show = Telling._on_crashed
+
+    def note(telling: Telling, problem: Problem) -> None:
+        told.append(problem)
+        show(telling, problem)
+
+    monkeypatch.setattr(Telling, "_on_crashed", note)
+    yield told
+    assert [problem.details for problem in told] == []
 
 
 @pytest.fixture

@@ -359,6 +359,7 @@ def test_classes_are_added_named_coloured_and_removed(
     assert step.remove.isEnabled()
     press(step.remove)
     qtbot.waitUntil(lambda: len(session.project.settings.classes) == 2, timeout=9000)
+    open_image(qtbot, step, "a.png")
     assert session.labels_layer.selected_label == 2
     choose(step, 2)
     assert not step.remove.isEnabled()  # one class beside the background always stays

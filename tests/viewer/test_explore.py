@@ -14,7 +14,6 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_medssl.explore import cosine_similarity
-from napari_medssl.widgets import menus
 from napari_medssl.widgets.background import wait_for_background
 from napari_medssl.widgets.explore import ExploreWidget
 from napari_medssl.widgets.explorer import Explorer
@@ -418,7 +417,9 @@ def test_the_layers_menus_open_the_right_place(
     assert bare.window.dock_widgets["Explore (napari-medssl)"].panel.explore.isChecked()
     entry(bare, "Segment").trigger()
     assert workspace.open_title == "Predict"
-    assert menus.__all__ == ["annotate_layer", "explore_layer", "segment_layer"]
+    bare.add_image(np.zeros((20, 30), np.uint8), name="loose")
+    entry(bare, "Data").trigger()
+    until(lambda: session.image == "(layers)/loose.tif")
 
 
 def add_run_to(session: Session, until) -> None:

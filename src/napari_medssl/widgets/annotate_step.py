@@ -170,6 +170,7 @@ class AnnotateStep(QWidget):
         annotator.class_changed.connect(self.refresh)
         session.image_changed.connect(self._on_image)
         session.project_changed.connect(self.refresh)
+        session.images_changed.connect(self.refresh)
         session.runs_changed.connect(self.refresh)
         session.saved_prediction.connect(self._on_prediction)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
+from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.annotation_commands import SHORTCUTS
 from napari_medssl.widgets.classes import BACKGROUND
 from napari_medssl.widgets.gl_guard import guard_canvas
@@ -30,7 +31,8 @@ ERASER = 0
 SaveState = Literal["none", "saved", "unsaved", "saving", "failed"]
 
 _QUIET_MS = 1000  # after the last stroke
-_LONGEST_MS = 5000  # while painting goes on
+_LONGEST_MS = 4500  # while painting goes on: on the disk within five seconds, writing included
+_SAVING = "saving"
 _KEPT = ("brush_size", "opacity", "contour", "contiguous", "preserve_labels", "visible")
 
 
@@ -55,8 +57,13 @@ class Annotator(QObject):
     @classmethod
     def of(cls, session: Session) -> Annotator:
         """Return the session's annotator, making it on first use."""
-        found = session.findChild(cls)
-        return found if isinstance(found, cls) else cls(session)
+        return cls.find(session) or cls(session)
+
+    @classmethod
+    def find(cls, session: Session) -> Annotator | None:
+        """Return the session's annotator, if it was ever used."""
+        found: Annotator | None = session.findChild(cls)  # Qt's stub promises one
+        return found
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -77,12 +84,14 @@ class Annotator(QObject):
         self._was_active = False
         self._mode = "pan_zoom"
         self._parked: Labels | None = None
+        self._told = False  # that something cannot be saved
         self._end_follow: Callable[[], None] | None = None
         self.overwrite = False
         """Whether copying a prediction also replaces what is annotated."""
         self._quiet, self._longest = QTimer(self), QTimer(self)
         for timer, milliseconds in ((self._quiet, _QUIET_MS), (self._longest, _LONGEST_MS)):
             timer.setSingleShot(True)
+            timer.setTimerType(Qt.TimerType.PreciseTimer)
             timer.setInterval(milliseconds)
             timer.timeout.connect(self.save)
         self.store.written.connect(self._on_written)
@@ -206,7 +215,7 @@ class Annotator(QObject):
         elif active in self.session.viewer.layers:
             self.session.viewer.layers.selection.active = active
         self._end_follow = follow(image_layer, layer)
-        self._set_state("failed" if name in self.store.unsaved else "saved")
+        self._set_state(self._stand())
         self.layer_changed.emit()
         self.class_changed.emit()
 
@@ -279,26 +288,50 @@ class Annotator(QObject):
         """Send what was painted to the disk, if it differs from what was sent last; returns at once."""
         self._quiet.stop()
         self._longest.stop()
-        layer, project, image, put = self.layer, self._project, self.image, self._put
-        if layer is None or project is None or image is None or put is None:
+        project, image = self._project, self.image
+        if self.layer is None or project is None or image is None:
             return
+        annotation = self._snapshot()
+        if annotation is not None:
+            self.store.write(project, image, annotation)
+        self._set_state(self._stand())
+
+    def _snapshot(self) -> Annotation | None:
+        """Take what is painted now, for painting goes on; None if it is what was taken last."""
+        layer, put = self.layer, self._put
+        if layer is None or put is None:
+            return None
         if put.done == self.done and np.array_equal(layer.data, put.labels):
-            if self.state == "unsaved":
-                self._set_state("failed" if image in self.store.unsaved else "saved")
-            return
-        labels = np.array(layer.data, dtype=np.uint16)  # a snapshot: painting goes on
+            return None
+        labels = np.array(layer.data, dtype=np.uint16)
         self.counts = counts_of(labels)
         self._put = Annotation(labels, self.done, self.counts)
-        self._set_state("saving")
-        self.store.write(project, image, self._put)
+        return self._put
 
     def save_again(self) -> None:
         """Try once more to write what could not be written."""
         self.save()
-        if self.session.project is not None:
-            if self.state == "failed":
-                self._set_state("saving")
-            self.store.retry(self.session.project)
+        self.store.retry()
+
+    def flush(self) -> dict[str, BaseException]:
+        """Save everything before returning: something is about to close.
+
+        Returns
+        -------
+        dict
+            Name of the image -> why it cannot be saved; empty when everything is on the disk.
+        """
+        annotation = self._snapshot()
+        if annotation is not None and self._project is not None and self.image is not None:
+            self.store.put(self._project, self.image, annotation)
+        return self.store.flush()
+
+    def _stand(self) -> SaveState:
+        if self.image in self.store.unsaved:
+            return "failed"
+        project, image = self._project, self.image
+        waits = project and image and self.store.waiting(project, image) is not None
+        return "saving" if waits else "saved"
 
     def _touch(self, event: Any = None) -> None:
         # also called for changes of appearance only; `save` compares
@@ -311,15 +344,31 @@ class Annotator(QObject):
             self._set_state("unsaved")
 
     def _on_written(self, name: str) -> None:
+        if self._told and not self.store.unsaved:
+            self._told = False
+            self.session.problem.emit(
+                Problem("Everything you painted is saved again.", level="good", about=_SAVING)
+            )
         if name == self.image and self.state in ("saving", "failed"):
             self.saved_at = time.time()
-            self._set_state("failed" if name in self.store.unsaved else "saved")
+            self._set_state(self._stand())
         self.session.labels_changed.emit()
 
     def _on_failed(self, name: str, error: BaseException) -> None:
         if name == self.image:
             self._set_state("failed")
-        self.session.problem.emit(Problem.of(error, doing=f"saving the annotation of {name}"))
+        if self._told:  # once; it is tried every few seconds
+            return
+        self._told = True
+        problem = Problem.of(error, doing=f"saving the labels of {name}")
+        what_to_do = error.advice if isinstance(error, MedsslError) else ""
+        advice = (
+            f"{what_to_do} What you painted is kept here, and saved as soon as that is possible:"
+            " it is tried again every few seconds. Do not close the viewer before."
+        )
+        self.session.problem.emit(
+            Problem(problem.sentence, advice.strip(), problem.details, about=_SAVING)
+        )
 
     def _on_busy(self) -> None:
         if self.session.active is not None:  # a job that just started will read the annotations

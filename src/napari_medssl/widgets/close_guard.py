@@ -1,4 +1,4 @@
-"""Asks before the window closes while a run is active, and ends the children when it does close."""
+"""Asks before the window closes on an active run or on unsaved labels, and ends the children when it does close."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from weakref import ref
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMessageBox, QWidget
 
+from napari_medssl.widgets.unsaved import ask_about_unsaved
+
 if TYPE_CHECKING:
     from napari._qt.qt_main_window import _QtMainWindow
 
     from napari_medssl.widgets.session import Session
 
 __all__ = ["CloseGuard"]
+
+_PATIENCE_MS = 20_000  # a hung engine must not hold the window
 
 
 class CloseGuard(QObject):
@@ -31,7 +35,7 @@ class CloseGuard(QObject):
         window: _QtMainWindow = session.viewer.window._qt_window
         self._reference = ref(window)  # the window must not live on with a widget that someone kept
         self._closing = False
-        self._leaving = False
+        self._stopping = False
         self.box: QMessageBox | None = None
         window.installEventFilter(self)
         window.destroyed.connect(session.shut_down)
@@ -45,9 +49,8 @@ class CloseGuard(QObject):
         if event is None or window is None or watched is not window:
             return False
         if event.type() == QEvent.Type.Close:
-            if self._session.active is not None and _by_user(window, event):
+            if _by_user(window, event) and self._must_ask(window):
                 event.ignore()
-                self._ask(window)
                 return True
             # napari may still refuse; hidden means that it did not
             self._closing = True
@@ -59,15 +62,33 @@ class CloseGuard(QObject):
     def _closed_or_not(self) -> None:
         self._closing = False
 
-    def _ask(self, window: _QtMainWindow) -> None:
-        run = self._session.active
-        if run is None or self.box is not None:
-            return
+    def _must_ask(self, window: _QtMainWindow) -> bool:
+        if self.box is not None:  # asked already; the answer closes the window, or does not
+            self.box.raise_()
+            return True
         quits = bool(getattr(window, "_quit_app", False))
+        close = lambda: self._close(quits)  # noqa: E731
+        self.box = ask_about_unsaved(self._session, window, on_leave=close)
+        if self.box is None and self._session.active is not None:
+            self.box = self._ask_about_run(window, self._session.active.name, quits)
+        if self.box is None:
+            return False
+        # Ctrl+Q set it; if the user stays, the next close is of the window alone
+        window._quit_app = False
+        self.box.finished.connect(self._answered)
+        self.box.open()  # not exec: events of the run keep coming
+        return True
+
+    def _answered(self) -> None:
+        box, self.box = self.box, None
+        if box is not None:
+            box.deleteLater()
+
+    def _ask_about_run(self, window: _QtMainWindow, name: str, quits: bool) -> QMessageBox:
         box = QMessageBox(window)
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("A run is active")
-        box.setText(f"{run.name} is still running.")
+        box.setText(f"{name} is still running.")
         box.setInformativeText(
             "Stop it and keep what it has learned so far? It can be resumed at any time."
         )
@@ -75,38 +96,39 @@ class CloseGuard(QObject):
         stay = box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
         box.setDefaultButton(stay)
         box.setEscapeButton(stay)
-        self.box = box
 
         def answered() -> None:
-            leave = box.clickedButton() is stop
-            self.box = None
-            box.deleteLater()
-            if leave:
+            if box.clickedButton() is stop:
                 self._stop_then_close(quits)
 
         box.finished.connect(answered)
-        box.open()  # not exec: events of the run keep coming
+        return box
 
     def _stop_then_close(self, quits: bool) -> None:
         session = self._session
         if session.jobs.quiet:
             self._close(quits)
             return
-        session.jobs.idle.connect(lambda: self._close(quits))
-        QTimer.singleShot(
-            20_000, lambda: self._close(quits)
-        )  # a hung engine must not hold the window
+        if self._stopping:
+            return
+        self._stopping = True
+
+        def stopped() -> None:
+            if self._stopping:
+                self._stopping = False
+                session.jobs.idle.disconnect(stopped)
+                session.jobs.shut_down()  # if it hangs
+                self._close(quits)
+
+        session.jobs.idle.connect(stopped)
+        QTimer.singleShot(_PATIENCE_MS, stopped)
         session.stop()
         session.busy_changed.emit()
 
     def _close(self, quits: bool) -> None:
-        if not self._leaving:
-            self._leaving = True
-            if self._session.active is not None:
-                self._session.shut_down()
-            window = self._reference()
-            if window is not None:
-                window.close(quit_app=quits)
+        window = self._reference()
+        if window is not None:
+            window.close(quit_app=quits)
 
 
 def _by_user(window: _QtMainWindow, event: QEvent) -> bool:

@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, QProcess, Signal
 
 from napari_medssl.engine.protocol import Command, Description
 from napari_medssl.events import Done, Failed, parse_event
+from napari_medssl.widgets.logs import log_tail, rotate
 from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = [
     "Lines",
     "RunProcess",
     "default_command",
-    "log_tail",
 ]
 
 _SIGKILL = 9
@@ -38,16 +38,6 @@ _SIGKILL = 9
 def default_command() -> list[str]:
     """How the engine is started: with the Python that runs napari."""
     return [sys.executable, "-m", "napari_medssl.engine"]
-
-
-def log_tail(path: Path | None, *, characters: int = 4000) -> str:
-    """Return the end of a log file; empty when there is none."""
-    if path is None or not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - characters))
-        return file.read().decode(errors="replace").strip()
 
 
 class Lines:
@@ -100,6 +90,7 @@ class EngineProcess(QObject):
         self.process.setProgram(command[0])
         self.process.setArguments([*command[1:], *arguments])
         log.parent.mkdir(parents=True, exist_ok=True)
+        rotate(log)
         self.process.setStandardErrorFile(str(log), QProcess.OpenModeFlag.Append)
         self.process.readyReadStandardOutput.connect(self._read)
         self.process.finished.connect(self._on_finished)

@@ -18,6 +18,7 @@ from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from napari_medssl.widgets.session import Session
 
@@ -34,6 +35,7 @@ class ImagesModel(QAbstractListModel):
         super().__init__(parent)
         self.names: tuple[str, ...] = ()
         self._statuses: Mapping[str, str] = {}
+        self._changed: AbstractSet[str] = frozenset()
 
     def set_names(self, names: Sequence[str]) -> None:
         """Show these images."""
@@ -41,9 +43,11 @@ class ImagesModel(QAbstractListModel):
         self.names = tuple(names)
         self.endResetModel()
 
-    def set_statuses(self, statuses: Mapping[str, str]) -> None:
-        """Show these statuses."""
-        self._statuses = statuses
+    def set_statuses(
+        self, statuses: Mapping[str, str], changed: AbstractSet[str] = frozenset()
+    ) -> None:
+        """Show these statuses, and which images changed since they were annotated."""
+        self._statuses, self._changed = statuses, changed
         if self.names:
             self.dataChanged.emit(self.index(0), self.index(len(self.names) - 1))
 
@@ -64,10 +68,12 @@ class ImagesModel(QAbstractListModel):
             return None
         name = self.names[index.row()]
         status = self._statuses.get(name, "none")
+        changed = name in self._changed
         if role == Qt.ItemDataRole.DisplayRole:
-            return f"{_MARKS.get(status, '○')}  {name}"
+            return f"{_MARKS.get(status, '○')}  {'! ' if changed else ''}{name}"
         if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
-            return f"{name}: {_WORDS.get(status, status)}"
+            since = "; the image changed since" if changed else ""
+            return f"{name}: {_WORDS.get(status, status)}{since}"
         return None
 
 
@@ -114,12 +120,20 @@ class ImageList(QWidget):
         self.next.clicked.connect(lambda: self.go(1))
         session.image_changed.connect(self._on_image)
         session.overview.changed.connect(self._on_statuses)
+        session.changed_images.changed.connect(self._on_statuses)
 
     def set_names(self, names: Sequence[str]) -> None:
-        """Show these images."""
+        """Show these images; the list stays where it was scrolled to."""
+        names = tuple(names)
+        if names == self.model.names:
+            return
+        bar = self.view.verticalScrollBar()
+        scrolled = bar.value() if bar is not None else 0
         self.model.set_names(names)
         self._on_statuses()
         self._on_image()
+        if scrolled and bar is not None:
+            bar.setValue(scrolled)
 
     def go(self, by: int) -> None:
         """Open the image that many places further, if there is one."""
@@ -151,4 +165,6 @@ class ImageList(QWidget):
         self.next.setEnabled(bool(names) and image != names[-1])
 
     def _on_statuses(self) -> None:
-        self.model.set_statuses(self._session.overview.annotated.statuses)
+        self.model.set_statuses(
+            self._session.overview.annotated.statuses, self._session.changed_images.names
+        )

@@ -124,6 +124,6 @@ class JobRunner(QObject):
 
 
 def _forget_old(folder: Path) -> None:
-    for path in sorted(folder.iterdir())[:-_KEPT_LOGS]:
-        if path.name != "serve.log":
-            path.unlink(missing_ok=True)
+    of_jobs = sorted(folder.glob("[0-9]*"))  # begin with the date; the other logs rotate
+    for path in of_jobs[:-_KEPT_LOGS]:
+        path.unlink(missing_ok=True)

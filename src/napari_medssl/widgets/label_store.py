@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_medssl.errors import MedsslError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Annotation", "LabelStore", "counts_of"]
 
 Status = Literal["none", "partial", "done"]
+
+_RETRY_MS = 3000
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,20 @@ def counts_of(labels: NDArray[np.uint16]) -> dict[int, int]:
 
 @dataclass
 class _Waiting:
+    project: Project
     annotation: Annotation
     number: int
     failed: BaseException | None = None
+    """Why the last try to write this image failed, until one succeeds."""
+    on_its_way: bool = True
 
 
 class LabelStore(QObject):
     """Reads and writes the annotations of a session's projects.
 
     What is not on the disk yet, because it is being written or could not be, stays here and is what
-    `read` returns: changing to another image and back, or a full disk, costs nothing.
+    `read` returns: changing to another image and back, or a full disk, costs nothing. What could not be
+    written is tried again every few seconds, until it can be.
 
     Parameters
     ----------
@@ -77,7 +85,7 @@ class LabelStore(QObject):
     written = Signal(str)
     """An image whose annotation is now on the disk."""
     failed = Signal(str, object)
-    """An image whose annotation could not be written, and why."""
+    """An image whose annotation could not be written, and why: every time that it is tried in vain."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -88,6 +96,9 @@ class LabelStore(QObject):
             threading.Lock()
         )  # one write at a time, and never an older one over a newer one
         self._on_disk: dict[tuple[Path, str], int] = {}
+        self._again = QTimer(self)
+        self._again.setInterval(_RETRY_MS)
+        self._again.timeout.connect(self.retry)
 
     @property
     def unsaved(self) -> tuple[str, ...]:
@@ -122,39 +133,85 @@ class LabelStore(QObject):
 
     def write(self, project: Project, name: str, annotation: Annotation) -> None:
         """Put an annotation on its way to the disk; returns at once, `written` or `failed` follows."""
+        entry = self.put(project, name, annotation)
         key = (project.path, name)
-        self._number += 1
-        number = self._number
-        self._waiting[key] = _Waiting(annotation, number)
-
-        def work() -> None:
-            with self._lock:
-                if self._on_disk.get(key, 0) > number:
-                    return
-                project.annotations.write(name, annotation.labels, done=annotation.done)
-                self._on_disk[key] = number
 
         def worked(_: object) -> None:
-            entry = self._waiting.get(key)
-            if entry is not None and entry.number == number:
-                del self._waiting[key]
-            self.written.emit(name)
+            self._settle(key, entry, None)
 
         def failed(error: BaseException) -> None:
-            entry = self._waiting.get(key)
-            if entry is not None and entry.number == number:
-                entry.failed = error
-                self.failed.emit(name, error)
+            self._settle(key, entry, error)
 
-        self._session.background(work, on_result=worked, on_failed=failed)
+        self._session.background(
+            lambda: self._write(key, entry), on_result=worked, on_failed=failed, lane="saving"
+        )
+
+    def put(self, project: Project, name: str, annotation: Annotation) -> _Waiting:
+        """Keep an annotation for `flush`, which must follow."""
+        key = (project.path, name)
+        before = self._waiting.get(key)
+        self._number += 1
+        entry = _Waiting(project, annotation, self._number, before.failed if before else None)
+        self._waiting[key] = entry
+        return entry
 
     def write_now(self, project: Project, name: str, annotation: Annotation) -> None:
         """Write an annotation and return when it is on the disk: for background threads."""
         with self._lock:
             project.annotations.write(name, annotation.labels, done=annotation.done)
 
-    def retry(self, project: Project) -> None:
+    def retry(self) -> None:
         """Try again to write what could not be written."""
-        for (path, name), entry in list(self._waiting.items()):
-            if path == project.path and entry.failed is not None:
-                self.write(project, name, entry.annotation)
+        for (_, name), entry in list(self._waiting.items()):
+            if entry.failed is not None and not entry.on_its_way:
+                self.write(entry.project, name, entry.annotation)
+
+    def flush(self) -> dict[str, BaseException]:
+        """Write all that waits now, in this thread: before something closes for good.
+
+        Returns
+        -------
+        dict
+            Name of the image -> why it cannot be written; empty when everything is on the disk.
+        """
+        for key, entry in list(self._waiting.items()):
+            try:
+                self._write(key, entry)
+            except (MedsslError, OSError) as error:
+                self._settle(key, entry, error)
+            else:
+                self._settle(key, entry, None)
+        return {
+            name: entry.failed
+            for (_, name), entry in self._waiting.items()
+            if entry.failed is not None
+        }
+
+    def discard(self) -> None:
+        """Give up what could not be written: the user said so."""
+        self._waiting = {key: e for key, e in self._waiting.items() if e.failed is None}
+        self._again.stop()
+
+    def _write(self, key: tuple[Path, str], entry: _Waiting) -> None:
+        with self._lock:
+            if self._on_disk.get(key, 0) >= entry.number:
+                return
+            annotation = entry.annotation
+            entry.project.annotations.write(key[1], annotation.labels, done=annotation.done)
+            self._on_disk[key] = entry.number
+
+    def _settle(self, key: tuple[Path, str], entry: _Waiting, error: BaseException | None) -> None:
+        entry.on_its_way = False
+        if self._waiting.get(key) is entry:
+            if error is None:
+                del self._waiting[key]
+            else:
+                entry.failed = error
+        if not self.unsaved:
+            self._again.stop()
+        elif not self._again.isActive():
+            self._again.start()
+        if error is None:
+            self.written.emit(key[1])
+        elif key in self._waiting:
+            self.failed.emit(key[1], error)

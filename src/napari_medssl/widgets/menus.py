@@ -10,6 +10,7 @@ from napari.utils.notifications import show_info
 
 from napari_medssl.widgets.layers import marked
 from napari_medssl.widgets.session import Session
+from napari_medssl.widgets.use_layer import use_layer
 
 if TYPE_CHECKING:
     import napari
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.widgets.workspace import Workspace
 
-__all__ = ["annotate_layer", "explore_layer", "segment_layer"]
+__all__ = ["annotate_layer", "explore_layer", "segment_layer", "use_this_layer"]
 
 _PLUGIN = "napari-medssl"
 
@@ -44,6 +45,14 @@ def explore_layer() -> None:
 
     viewer.window.add_plugin_dock_widget(_PLUGIN, "Explore", tabify=True)
     Explorer.of(session).set_active(True)
+
+
+def use_this_layer() -> None:
+    """Open the workspace and store the selected layer in the open project, or in a new one."""
+    session = Session.of(_viewer())
+    _, workspace = session.viewer.window.add_plugin_dock_widget(_PLUGIN, "Workspace")
+    workspace.open_step("Project")
+    use_layer(session, workspace)
 
 
 def _viewer() -> napari.Viewer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
@@ -29,7 +30,7 @@ class Annotated:
     statuses: dict[str, str] = field(default_factory=dict)
     pixels: dict[int, int] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def images(self) -> tuple[str, ...]:
         """The images with any annotation."""
         return tuple(name for name, status in self.statuses.items() if status != "none")

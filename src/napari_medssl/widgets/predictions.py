@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_medssl.events import Done, Saved
 from napari_medssl.project import read_labels
 from napari_medssl.widgets.layers import class_colormap, find_layer, mark, marked, remove_layer
-from napari_medssl.widgets.placement import transforms
+from napari_medssl.widgets.placement import place, transforms
 
 if TYPE_CHECKING:
     from napari_medssl.events import AnyEvent
@@ -100,6 +100,7 @@ class Predictions(QObject):
         layer = find_layer(session.viewer, _ROLE)
         if layer is not None:  # kept from image to image: making textures anew is what takes time
             layer.data = labels
+            place(layer, picture)
         else:
             active = session.viewer.layers.selection.active
             layer = Labels(
@@ -109,8 +110,8 @@ class Predictions(QObject):
                 colormap=class_colormap(project.settings.classes, background_alpha=0.0),
                 **transforms(picture),
             )
-            place = session.viewer.layers.index(picture) + 1  # over the image, under the labels
-            session.viewer.layers.insert(place, layer)
+            above = session.viewer.layers.index(picture) + 1  # over the image, under the labels
+            session.viewer.layers.insert(above, layer)
             layer.editable = False
             if active is not None and active in session.viewer.layers:
                 session.viewer.layers.selection.active = active

@@ -153,7 +153,8 @@ class PretrainStep(QWidget):
         description = self._session.description
         self.waiting.setVisible(description is None)
         if description is not None:
-            chosen = self.method.currentData()
+            default = description.jobs["pretrain"]["properties"]["method"].get("default")
+            chosen = self.method.currentData() or default
             self.method.blockSignals(True)
             self.method.clear()
             for method in description.methods:

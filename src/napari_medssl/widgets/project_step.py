@@ -9,12 +9,9 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QProgressBar,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -22,12 +19,20 @@ from qtpy.QtWidgets import (
 from napari_medssl.errors import MedsslError
 from napari_medssl.project import import_masks
 from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.doctor_dialog import DoctorDialog
 from napari_medssl.widgets.fold import Fold
 from napari_medssl.widgets.image_list import ImageList
+from napari_medssl.widgets.layer_source import LayerSource
+from napari_medssl.widgets.opening import project_of
+from napari_medssl.widgets.reading_options import ReadingOptions
+from napari_medssl.widgets.skipped_table import SkippedTable
 from napari_medssl.widgets.theme import set_role
+from napari_medssl.widgets.use_layer import AxesDialog, use_layer
 
 if TYPE_CHECKING:
-    from napari_medssl.project import ImportReport, Project
+    from collections.abc import Sequence
+
+    from napari_medssl.project import FolderReport, ImportReport, Project, Skipped
     from napari_medssl.widgets.session import Session
 
 __all__ = ["ProjectStep"]
@@ -64,7 +69,7 @@ class ProjectStep(QWidget):
         self.report = QLabel()
         self.report.setWordWrap(True)
         self.skipped = Fold("Skipped files")
-        self.skipped_table = QTableWidget(0, 2)
+        self.skipped_table = SkippedTable()
         self.masks = QPushButton("Import masks ...")
         self.masks.setToolTip(
             "A folder with masks named like the images: 0/255, classes, or instances become annotations"
@@ -72,27 +77,43 @@ class ProjectStep(QWidget):
         self.masks_report = QLabel()
         self.masks_report.setWordWrap(True)
         set_role(self.masks_report, "hint")
+        self.checking = QLabel()
+        self.checking.setWordWrap(True)
+        set_role(self.checking, "hint")
+        self.layer = QPushButton("Use the selected layer ...")
+        self.options = ReadingOptions(session)
+        self.doctor = QPushButton("Check installation ...")
+        self.doctor.setToolTip(
+            "What works here, what does not, and the command that mends it; a report to copy"
+        )
+        self._shown: Project | None = None
+        self.dialog: AxesDialog | DoctorDialog | None = None
         self.images = ImageList(session)
         self._lay_out()
         self.choose.clicked.connect(self._on_choose)
         self.open.clicked.connect(self._on_open)
         self.recent.activated.connect(self._on_recent)
         self.masks.clicked.connect(self._on_masks)
+        self.layer.clicked.connect(self._on_layer)
+        self.doctor.clicked.connect(self._on_doctor)
         session.project_changed.connect(self.refresh)
+        session.images_changed.connect(self._on_images)
+        session.changed_images.changed.connect(self._tell_checking)
+        session.opening.checking_changed.connect(self._tell_checking)
         session.busy_changed.connect(self._on_busy)
+        session.viewer.layers.selection.events.active.connect(self._on_busy)
         self.refresh()
         self._on_busy()
 
     def use_folder(self, folder: str | Path) -> None:
         """Open the project of an image folder, making it if there is none yet."""
         folder = Path(folder)
-        beside = folder.parent / f"{folder.name}-medssl"
+        found = project_of(folder)
         try:
-            for place in (folder, beside):
-                if (place / "project.json").is_file():
-                    self._session.open_project(place)
-                    return
-            self._session.create_project(folder)
+            if found is not None:
+                self._session.open_project(found)
+            else:
+                self._session.create_project(folder)
         except MedsslError as error:
             self._session.show_error(error)
 
@@ -106,26 +127,33 @@ class ProjectStep(QWidget):
         self._fill_recent()
         if project is None:
             self.skipped.setVisible(False)
+            self.images.set_names(())
             return
-        # the skipped files have a table of their own
-        self.report.setText(project.report.model_copy(update={"skipped": ()}).text())
         self.report.setToolTip(f"Images: {project.image_root}\nProject: {project.path}")
-        self._fill_skipped(project)
+        if project is not self._shown:
+            self._shown = project
+            self.report.setText("")
+            self._fill_skipped(())
+        self._on_images()
+
+    def _on_images(self) -> None:
+        project = self._session.project
+        if project is None:
+            return
         self.images.set_names(project.images)
 
+        def show(report: FolderReport) -> None:
+            if self._session.project is project:
+                # the skipped files have a table of their own
+                self.report.setText(report.model_copy(update={"skipped": ()}).text())
+                self._fill_skipped(report.skipped)
+
+        # in the background: summing up many thousands of files takes a while
+        self._session.background(lambda: project.report, on_result=show)
+
     def _lay_out(self) -> None:
-        table = self.skipped_table
-        table.setHorizontalHeaderLabels(["File", "Why"])
-        table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        table.setMinimumHeight(80)
-        table.setWordWrap(True)
-        rows, columns = table.verticalHeader(), table.horizontalHeader()
-        if rows is not None and columns is not None:
-            rows.setVisible(False)
-            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
-            columns.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         inside = QVBoxLayout()
-        inside.addWidget(table)
+        inside.addWidget(self.skipped_table)
         self.skipped.set_content_layout(inside)
         top = QHBoxLayout()
         top.addWidget(self.choose)
@@ -135,12 +163,18 @@ class ProjectStep(QWidget):
         column.setSpacing(6)
         column.addLayout(top)
         column.addWidget(self.recent)
+        column.addWidget(self.layer)
         column.addWidget(self.working)
         column.addWidget(self.bar)
         column.addWidget(self.report)
+        column.addWidget(self.checking)
         column.addWidget(self.skipped)
+        column.addWidget(self.options)
         column.addWidget(self.images, 1)
-        column.addWidget(self.masks)
+        foot = QHBoxLayout()
+        foot.addWidget(self.masks)
+        foot.addWidget(self.doctor)
+        column.addLayout(foot)
         column.addWidget(self.masks_report)
         column.addStretch(0)
 
@@ -152,29 +186,49 @@ class ProjectStep(QWidget):
             self.recent.addItem(f"{path.name}   ({path.parent})", str(path))
         self.recent.setEnabled(bool(projects))
 
-    def _fill_skipped(self, project: Project) -> None:
-        skipped = project.report.skipped
+    def _fill_skipped(self, skipped: Sequence[Skipped]) -> None:
         self.skipped.setVisible(bool(skipped))
-        self.skipped.button.setText(f"Skipped files ({len(skipped)})")
-        self.skipped_table.setRowCount(len(skipped))
-        for row, item in enumerate(skipped):
-            for column, text in enumerate((item.name, item.reason)):
-                cell = QTableWidgetItem(text)
-                cell.setToolTip(text)
-                self.skipped_table.setItem(row, column, cell)
+        self.skipped.button.setText(f"Skipped files ({len(skipped):,})")
+        self.skipped_table.files.set_files(skipped)
 
     def _on_busy(self) -> None:
-        working = self._session.working
-        done, total = self._session.counted
-        self.working.setText(f"{working}: {done} of {total}" if total else f"{working} ...")
+        session = self._session
+        working = session.working
+        done, total = session.opening.counted
+        self.working.setText(f"{working}: {done:,} of {total:,}" if total else f"{working} ...")
         self.bar.setRange(0, total)
         self.bar.setValue(done)
         self.working.setVisible(bool(working))
         self.bar.setVisible(bool(working))
-        free = not working and self._session.active is None
+        free = not working and session.active is None
         for widget in (self.choose, self.open, self.masks):
             widget.setEnabled(free)
         self.recent.setEnabled(free and self.recent.count() > 1)
+        why_not = LayerSource.why_not(session.viewer.layers.selection.active)
+        self.layer.setEnabled(free and not why_not)
+        self.layer.setToolTip(
+            why_not or "Store the selected image layer in the project, with its scale and place"
+        )
+
+    def _tell_checking(self) -> None:
+        lines = []
+        checking, changed = self._session.opening.checking, self._session.changed_images.names
+        if checking is not None:
+            done, total = checking
+            lines.append(f"Checking images: {done:,} of {total:,}" if total else "Checking images")
+        if changed:
+            words = "1 image changed" if len(changed) == 1 else f"{len(changed):,} images changed"
+            lines.append(f"{words} since annotated; marked with ! in the list.")
+        self.checking.setText("\n".join(lines))
+        self.checking.setVisible(bool(lines))
+
+    def _on_layer(self) -> None:
+        self.dialog = use_layer(self._session, self)
+
+    def _on_doctor(self) -> None:
+        project = self._session.project
+        self.dialog = DoctorDialog(str(project.path) if project is not None else "", parent=self)
+        self.dialog.show()
 
     def _on_choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Choose a folder of images")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary, ref
@@ -10,19 +12,22 @@ from qtpy.QtCore import QObject, QStandardPaths, Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Failed, Started
-from napari_medssl.project import Project
+from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.background import background, wait_for_background
+from napari_medssl.widgets.changed_images import ChangedImages
 from napari_medssl.widgets.close_guard import CloseGuard
 from napari_medssl.widgets.description_cache import DescriptionCache
 from napari_medssl.widgets.engine_client import default_command
 from napari_medssl.widgets.image_view import ImageView
 from napari_medssl.widgets.job_runner import JobRunner
 from napari_medssl.widgets.layers import find_layer, marked
+from napari_medssl.widgets.opening import Opening
 from napari_medssl.widgets.overview import Overview
 from napari_medssl.widgets.predictions import Predictions
 from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.recent import Recent
 from napari_medssl.widgets.run_list import RunList
+from napari_medssl.widgets.telling import Telling
 from napari_medssl.widgets.warm_engine import WarmEngine
 
 if TYPE_CHECKING:
@@ -33,10 +38,13 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.protocol import Description
     from napari_medssl.events import AnyEvent, Device
-    from napari_medssl.project import Run
+    from napari_medssl.project import Project, Run
+    from napari_medssl.widgets.background import Lane
     from napari_medssl.widgets.run_handle import RunHandle
 
 __all__ = ["Problem", "Session"]
+
+_log = logging.getLogger(__name__)
 
 
 class Session(QObject):
@@ -50,12 +58,14 @@ class Session(QObject):
         The open image is about to be replaced (save what belongs to it); `image` still names it.
     image_changed : Signal
         Another image is open and its layer is there, or none is.
+    images_changed : Signal
+        The images of the open project, or what is known of them, differ (its settings do not).
     labels_changed : Signal
         Annotations were written to disk (statuses and counts may differ).
     runs_changed : Signal
         `runs` or `current_run` differ.
     busy_changed : Signal
-        `active`, `working` or `warm.busy` differ.
+        `active`, `warm.busy` or what `opening` does differ.
     description_changed : Signal
         `description` has arrived.
     run_event : Signal(object)
@@ -64,11 +74,16 @@ class Session(QObject):
         Run and image of a prediction that was written.
     problem : Signal(object)
         A `Problem` to show.
+    settled : Signal(str)
+        What problems were about (`Problem.about`) that are none any more.
+    crashed : Signal(object)
+        The `Problem` of an exception that nobody caught; may be emitted in any thread.
     """
 
     project_changed = Signal()
     image_closing = Signal()
     image_changed = Signal()
+    images_changed = Signal()
     labels_changed = Signal()
     runs_changed = Signal()
     busy_changed = Signal()
@@ -78,7 +93,8 @@ class Session(QObject):
     )  # not `event`: that would replace QObject.event, which Qt itself calls
     saved_prediction = Signal(str, str)
     problem = Signal(object)
-    _counted = Signal(int, int)  # from the thread that reads a folder
+    settled = Signal(str)
+    crashed = Signal(object)
 
     engine_command: ClassVar[list[str]] = default_command()
     """How the engine is started; tests put a fake here."""
@@ -98,23 +114,23 @@ class Session(QObject):
     def __init__(self, viewer: napari.Viewer) -> None:
         super().__init__(viewer.window._qt_window)
         self._viewer = ref(viewer)
-        self.project: Project | None = None
-        self.working = ""
-        """What is being done in the background, in a few words; empty when nothing is."""
-        self.counted = (0, 0)
-        """How many files of how many it has done; zeros while that is not known."""
-        self._closed = False
-        self._counted.connect(self._on_counted)
+        self.closed = False
         folder = self.folder()
+        self.telling = Telling(self)
         self.recent = Recent(folder / "recent.json")
+        self.opening = Opening(self)
+        self.opening.moved.connect(self.busy_changed)
+        self.opening.images_changed.connect(self.images_changed)
         self.images = ImageView(self)
         self.overview = Overview(self)
+        self.changed_images = ChangedImages(self)
         self.run_list = RunList(self)
         self.run_list.changed.connect(self.runs_changed)
         self.warm = WarmEngine(self.engine_command, log=folder / "logs" / "serve.log", parent=self)
         self.warm.busy_changed.connect(self.busy_changed)
         self.jobs = JobRunner(self)
         self.jobs.arrived.connect(self._on_event)
+        self.jobs.idle.connect(self.refresh_runs)  # until its process ends a run counts as running
         self.predictions = Predictions(self)
         self._descriptions = DescriptionCache(self)
         self._guard = CloseGuard(self)
@@ -137,6 +153,16 @@ class Session(QObject):
 
     # -- project ---------------------------------------------------------------------------------
 
+    @property
+    def project(self) -> Project | None:
+        """The open project."""
+        return self.opening.project
+
+    @property
+    def working(self) -> str:
+        """What is being opened, in a few words; empty when nothing is."""
+        return self.opening.working
+
     def create_project(
         self,
         folder: str | Path,
@@ -146,30 +172,20 @@ class Session(QObject):
         **options: Any,
     ) -> None:
         """Make a project for a folder of images and open it; returns at once."""
-        self._open(
-            f"Reading {Path(folder).name}",
-            lambda: Project.create(
-                Path(folder), project=project, masks=masks, progress=self._counted.emit, **options
-            ),
+        self.opening.create(
+            Path(folder),
+            project=Path(project) if project else None,
+            masks=Path(masks) if masks else None,
+            **options,
         )
 
     def open_project(self, path: str | Path) -> None:
         """Open a project folder; returns at once."""
-        self._open(
-            f"Opening {Path(path).name}",
-            lambda: Project.open(Path(path), progress=self._counted.emit),
-        )
+        self.opening.open(Path(path))
 
     def close_project(self) -> None:
         """Close image and project; returns at once."""
-        if self.active is not None:
-            raise MedsslError(
-                f"{self.active.name} is still working in this project.", advice="Stop it first."
-            )
-        self.images.close()
-        self.project = None
-        self.project_changed.emit()
-        self.run_list.clear()
+        self.opening.close()
 
     # -- image -----------------------------------------------------------------------------------
 
@@ -313,6 +329,7 @@ class Session(QObject):
         on_result: Callable[[Any], None],
         on_failed: Callable[[BaseException], None] | None = None,
         doing: str = "",
+        lane: Lane = "reading",
     ) -> None:
         """Call `work` in a thread, then a callback in the GUI thread; failures are shown if not handled.
 
@@ -321,13 +338,17 @@ class Session(QObject):
         work : callable
             Must touch neither Qt objects nor napari layers.
         on_result, on_failed : callable
-            Not called any more once the viewer has closed.
+            Not called any more once the viewer has closed; then `work` is not begun either.
         doing : str
             For the message of a failure: ``saving the labels of a.png``.
+        lane : {"reading", "saving", "checking"}
+            See `napari_medssl.widgets.background`.
         """
+        if self.closed:
+            return
 
         def failed(error: BaseException) -> None:
-            if self._closed:
+            if self.closed:
                 return
             if on_failed is not None:
                 on_failed(error)
@@ -335,10 +356,10 @@ class Session(QObject):
                 self.show_error(error, doing=doing)
 
         def worked(result: Any) -> None:
-            if not self._closed:
+            if not self.closed:
                 on_result(result)
 
-        background(work, on_result=worked, on_failed=failed)
+        background(work, on_result=worked, on_failed=failed, lane=lane)
 
     def show_error(self, error: BaseException, *, doing: str = "") -> None:
         """Show an exception as a sentence in the workspace."""
@@ -346,52 +367,20 @@ class Session(QObject):
 
     def shut_down(self) -> None:
         """End the children and let the last saves finish: the viewer is closing."""
-        if self._closed:
+        if self.closed:
             return
-        self.image_closing.emit()
+        self.closed = True  # from here on nothing is begun
+        annotator = Annotator.find(self)
+        for name, error in (annotator.flush() if annotator is not None else {}).items():
+            _log.error("The labels of %s are lost: they cannot be saved.", name, exc_info=error)
+        self.opening.shut_down()
         wait_for_background()
-        self._closed = True
         self.jobs.shut_down()
         self.warm.shut_down()
         self._descriptions.shut_down()
         viewer = self._viewer()
         if viewer is not None:  # nothing of ours keeps a closed viewer in memory
             self._sessions.pop(viewer, None)
-
-    def _open(self, what: str, work: Callable[[], Project]) -> None:
-        if self.active is not None:
-            raise MedsslError(
-                f"{self.active.name} is still working in the open project.", advice="Stop it first."
-            )
-        if self.working:
-            raise MedsslError(f"{self.working} is not finished.", advice="Wait for it.")
-        self._set_working(what)
-
-        def opened(project: Project) -> None:
-            self._set_working("")
-            self.images.close()
-            self.project = project
-            self.run_list.clear()
-            self.recent.add(project.path)
-            self.project_changed.emit()
-            self.run_list.refresh()
-            if project.images:
-                self.open_image(project.images[0])
-
-        def failed(error: BaseException) -> None:
-            self._set_working("")
-            self.show_error(error, doing="opening the project")
-
-        self.background(work, on_result=opened, on_failed=failed)
-
-    def _set_working(self, text: str) -> None:
-        self.working, self.counted = text, (0, 0)
-        self.busy_changed.emit()
-
-    def _on_counted(self, done: int, total: int) -> None:
-        if self.working and (done == total or done - self.counted[0] >= max(1, total // 100)):
-            self.counted = (done, total)
-            self.busy_changed.emit()
 
     def _on_event(self, event: AnyEvent) -> None:
         self.run_event.emit(event)
@@ -402,3 +391,10 @@ class Session(QObject):
         self.run_list.follow(event)
         if isinstance(event, Started | Done | Failed):
             self.busy_changed.emit()
+
+
+@atexit.register
+def _shut_down_all() -> None:
+    """End the sessions of a program that ends without having closed its windows."""
+    for session in list(Session._sessions.values()):
+        session.shut_down()

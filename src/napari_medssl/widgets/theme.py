@@ -81,7 +81,9 @@ def style_sheet(colors: Colors) -> str:
     QPushButton[role="step"]:disabled {{ color: {colors.faint};
         background-color: {_mix(colors.foreground, colors.background, 0.6)}; }}
     QPushButton[role="step"]:focus {{ border: 1px solid {colors.accent}; }}
-    QFrame[role="banner"] {{ border: 1px solid {colors.error}; border-radius: 4px; }}
+    QFrame[role="banner-error"] {{ border: 1px solid {colors.error}; border-radius: 4px; }}
+    QFrame[role="banner-warning"] {{ border: 1px solid {colors.warning}; border-radius: 4px; }}
+    QFrame[role="banner-good"] {{ border: 1px solid {colors.good}; border-radius: 4px; }}
     QFrame[role="strip"] {{ border: 1px solid {colors.accent}; border-radius: 4px; }}
     """
 

@@ -116,6 +116,7 @@ class Workspace(QWidget):
         session = self.session
         session.project_changed.connect(self._on_project)
         session.image_changed.connect(self.refresh)
+        session.images_changed.connect(self.refresh)
         session.runs_changed.connect(self.refresh)
         session.busy_changed.connect(self.refresh)
         session.overview.changed.connect(self.refresh)

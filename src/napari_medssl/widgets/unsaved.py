@@ -1,0 +1,65 @@
+"""The question that is asked before labels that cannot be saved are left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QMessageBox
+
+from napari_medssl.widgets.annotator import Annotator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
+
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["ask_about_unsaved"]
+
+
+def ask_about_unsaved(
+    session: Session, parent: QWidget, *, on_leave: Callable[[], None]
+) -> QMessageBox | None:
+    """Save everything, and make the question to ask if something cannot be saved.
+
+    Parameters
+    ----------
+    session : Session
+        Whose labels these are.
+    parent : QWidget
+        The window to ask in.
+    on_leave : callable
+        Called if the user wants to try again, or to leave without saving.
+
+    Returns
+    -------
+    QMessageBox or None
+        To be opened by the caller; None when everything is on the disk.
+    """
+    annotator = Annotator.find(session)
+    failed = annotator.flush() if annotator is not None else {}
+    if annotator is None or not failed:
+        return None
+    store = annotator.store
+    names = ", ".join(list(failed)[:3]) + (" and others" if len(failed) > 3 else "")
+    box = QMessageBox(parent)
+    box.setIcon(QMessageBox.Icon.Warning)
+    box.setWindowTitle("Not everything is saved")
+    box.setText(f"What you painted last on {names} is not saved.")
+    box.setInformativeText(f"{next(iter(failed.values()))}")
+    again = box.addButton("Try again", QMessageBox.ButtonRole.AcceptRole)
+    lose = box.addButton("Leave and lose it", QMessageBox.ButtonRole.DestructiveRole)
+    stay = box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(stay)
+    box.setEscapeButton(stay)
+
+    def answered() -> None:
+        if box.clickedButton() is lose:
+            store.discard()
+        if box.clickedButton() in (again, lose):
+            QTimer.singleShot(0, on_leave)  # when the box is gone: it may be asked again
+
+    box.finished.connect(answered)
+    return box
