@@ -84,11 +84,23 @@ class ImageView(QObject):
         """Read the image, then show it, unless another one was asked for meanwhile."""
         self._open(lambda project: _read(project, name), doing=f"reading {name}")
 
-    def open_first(self) -> None:
-        """Show the first image of the project that can be read; what cannot is told by the project's report."""
-        self._open(_read_first, doing="reading the first image")
+    def open_first(self, *, then: Callable[[], None] = lambda: None) -> None:
+        """Show the first image of the project that can be read; what cannot is told by the project's report.
 
-    def _open(self, read: Callable[[Project], Found | None], *, doing: str) -> None:
+        Parameters
+        ----------
+        then : callable
+            Called when it is shown, or none is.
+        """
+        self._open(_read_first, doing="reading the first image", then=then)
+
+    def _open(
+        self,
+        read: Callable[[Project], Found | None],
+        *,
+        doing: str,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
         project = self._session.project
         if project is None:
             return
@@ -103,8 +115,13 @@ class ImageView(QObject):
                 self._session.images_changed.emit()
             if ticket == self._wanted and found is not None:
                 self._show(*found)
+            then()
 
-        self._session.background(lambda: read(project), on_result=show, doing=doing)
+        def failed(error: BaseException) -> None:
+            self._session.show_error(error, doing=doing)
+            then()
+
+        self._session.background(lambda: read(project), on_result=show, on_failed=failed)
 
     def reload(self) -> None:
         """Read the open image again, or the first one if it is none of the project's any more."""

@@ -234,10 +234,9 @@ class Opening(QObject):
             self._release()
         self.project, self._lock = project, lock
         session.run_list.clear()
+        session.images.open_first(then=self._look_around)  # before all else that reads
         session.project_changed.emit()
         session.run_list.refresh()
-        session.images.open_first()
-        self.check()
         if lock.reason:
             session.problem.emit(
                 Problem(
@@ -250,6 +249,11 @@ class Opening(QObject):
             session.recent.add(project.path)
         except OSError as error:  # the project is open all the same
             session.show_error(error, doing="remembering the project")
+
+    def _look_around(self) -> None:
+        # only now, when the user has something to look at: thousands of files keep a core busy for a while
+        self.images_changed.emit()
+        self.check()
 
     def _close(self) -> None:
         session = self._session

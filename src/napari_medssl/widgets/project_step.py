@@ -126,15 +126,20 @@ class ProjectStep(QWidget):
         self.masks_report.setVisible(False)
         self._fill_recent()
         if project is None:
+            self._shown = None
             self.skipped.setVisible(False)
             self.images.set_names(())
             return
         self.report.setToolTip(f"Images: {project.image_root}\nProject: {project.path}")
-        if project is not self._shown:
-            self._shown = project
-            self.report.setText("")
-            self._fill_skipped(())
-        self._on_images()
+        if project is self._shown:
+            self._on_images()
+            return
+        self._shown = project
+        self.report.setText(
+            f"{len(project.images):,} images"
+        )  # more of them when the first is shown
+        self._fill_skipped(())
+        self.images.set_names(project.images)
 
     def _on_images(self) -> None:
         project = self._session.project
