@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_channels",
+    "check_head",
     "chosen_images",
     "find_run",
     "model_of",
@@ -81,6 +82,7 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
     device = choose_device(job.device)
     torch_device = torch.device(device.name)
     model = model_of(run).to(torch_device)
+    check_head(model, run)
     check_channels(model, project, run)
     names = chosen_images(project, job.images)
     targets = _targets(project, run, names, job.out)
@@ -134,6 +136,15 @@ def check_channels(model: SegmentationModel, project: Project, run: Run) -> None
             f"The run {run.name} was made for the channels {', '.join(model.spec.channels)}; "
             f"the images have {', '.join(project.settings.channels)}.",
             advice="Choose a run that was made for such images.",
+        )
+
+
+def check_head(model: SegmentationModel, run: Run) -> None:
+    """Refuse a model that learned features alone: its last layer knows no classes."""
+    if model.spec.head == "none":
+        raise MedsslError(
+            f"The run {run.name} learned features, not classes, so it cannot segment.",
+            advice="Fine-tune it on a few annotated images, or explore it.",
         )
 
 

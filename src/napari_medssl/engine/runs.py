@@ -224,8 +224,10 @@ def _model(
         return SegmentationModel(load_model(run.last_path).spec)  # weights come with the checkpoint
     settings = project.settings
     if isinstance(job, PretrainJob):
-        classes = pretext_method(job.method).output_classes(project)
-        method, head = job.method, "network"
+        pretext = pretext_method(job.method)
+        classes, method = pretext.output_classes(project), job.method
+        config = pretext.config_type.parse(job.method_config)
+        head = "network" if pretext.segments(config) else "none"
     else:
         classes, method = settings.classes, f"finetune-{job.mode}"
         head = "probe" if job.mode == "probe" else "network"
@@ -240,7 +242,7 @@ def _model(
         channels=settings.channels,
         classes=classes,
         normalisation=settings.normalisation,
-        head=cast('Literal["network", "probe"]', head),
+        head=cast('Literal["network", "probe", "none"]', head),
         method=method,
         ancestry=(*(source.spec.ancestry if source is not None else ()), run.name),
     )
@@ -248,7 +250,7 @@ def _model(
         return build_model(spec, note=note)
     model = SegmentationModel(spec)
     note(transfer(model, source, name=str(job.from_run)).text())
-    if head == "network":
+    if head != "probe":
         model.feature_calibrated.fill_(False)  # the features are about to change
     return model
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from napari_medssl.engine.embedding import embedded, open_source, write_embedding
-from napari_medssl.engine.predicting import check_channels, model_of
+from napari_medssl.engine.predicting import check_channels, check_head, model_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.memory import lack_explained
@@ -78,6 +78,7 @@ class Interactive:
     def _predict(self, request: Request) -> dict[str, Any]:
         project, run = self._opened(request)
         model, device = self._model(run, project, request)
+        check_head(model, run)
         planes = project.planes(request.image)
         labels = predict_labels(model, planes, device=device, tiles=self._tiles)
         path = project.prediction_path(run.name, request.image)

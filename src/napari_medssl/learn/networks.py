@@ -93,8 +93,9 @@ class ModelSpec(Config):
     classes: tuple[ClassInfo, ...]
     """In the order of the output maps; the first is background."""
     normalisation: Normalisation
-    head: Literal["network", "probe"] = "network"
-    """Whether predictions come from the network's own last layer or from a linear probe on its features."""
+    head: Literal["network", "probe", "none"] = "network"
+    """Whether predictions come from the network's own last layer, from a linear probe on its features, or from nothing,
+    because only features were learned."""
     method: str = ""
     ancestry: tuple[str, ...] = ()
     """Runs this model descends from, oldest first, and its own name last."""

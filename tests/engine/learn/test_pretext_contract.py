@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from napari_medssl import pretrain, resume
 from napari_medssl.config import ConfigError
 from napari_medssl.engine.job import execute
+from napari_medssl.errors import MedsslError
 from napari_medssl.events import Progress
 from napari_medssl.learn.control import Control
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
@@ -100,6 +101,19 @@ def test_same_seed_same_weights_other_seed_other_weights(
     spec_free = [content[-100_000:] for content in (same, again, other)]
     assert spec_free[0] == spec_free[1]
     assert spec_free[0] != spec_free[2]
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_only_a_run_whose_last_layer_learned_classes_predicts(
+    key: str, project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    run = pretrain(project, key, network=tiny_network, training={**tiny_training, "steps": 2})
+    job = {"kind": "predict", "project": str(project.path), "run": run.name, "device": "cpu"}
+    if method(key).segments(method(key).config_type()):
+        assert list(execute(job))[-1].event == "done"
+        return
+    with pytest.raises(MedsslError, match=r"features, not classes.*Fine-tune it"):
+        list(execute(job))
 
 
 @pytest.mark.parametrize("key", ALL)

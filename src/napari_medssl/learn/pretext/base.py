@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
@@ -86,6 +86,17 @@ class PretextMethod(Task):
     def output_classes(project: Project) -> tuple[ClassInfo, ...]:
         """Classes that the pretrained network's own last layer separates."""
         return project.settings.classes
+
+    @classmethod
+    def segments(cls, config: Any) -> bool:
+        """Whether the pretrained network's last layer segments; where it learned features alone, it cannot predict.
+
+        Parameters
+        ----------
+        config : Config
+            Settings of the method, a `config_type`.
+        """
+        return False
 
     @abc.abstractmethod
     def sample(self, name: str, rng: np.random.Generator) -> Batch:

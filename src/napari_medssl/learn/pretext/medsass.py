@@ -166,6 +166,11 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
         """Background and the project's first class."""
         return project.settings.classes[:2]
 
+    @classmethod
+    def segments(cls, config: MedSASSConfig) -> bool:
+        """Pseudo-labels of two classes are learned by the last layer itself; more have a layer of their own."""
+        return config.threshold != "multi_otsu"
+
     def sample(self, name: str, rng: np.random.Generator) -> Batch:
         """Draw a patch ``image`` (C, Y, X) with its pseudo-label ``mask`` (Y, X), classes from 0."""
         image = self._cache(name)
