@@ -180,10 +180,14 @@ class PretrainStep(QWidget):
         )
         if self.job_form is not None:
             form.set_values(self.job_form.values())
-            self._forms.removeWidget(self.job_form)
-            self.job_form.deleteLater()
+            self._drop(self.job_form)
         self.job_form = form
         self._forms.insertWidget(0, form)
+
+    def _drop(self, form: Form) -> None:
+        self._forms.removeWidget(form)
+        form.hide()  # deleted only when the event loop comes round, it would be drawn under the new one
+        form.deleteLater()
 
     def _on_method(self) -> None:
         method = self._method()
@@ -193,8 +197,7 @@ class PretrainStep(QWidget):
         self.summary.setToolTip(method.paper)
         self.method.setToolTip(f"{method.summary}\n{method.paper}")
         if self.method_form is not None:
-            self._forms.removeWidget(self.method_form)
-            self.method_form.deleteLater()
+            self._drop(self.method_form)
         self.method_form = Form(method.config_schema)
         self.method_form.advanced.button.setText(f"Advanced: {method.title}")
         self._forms.addWidget(self.method_form)

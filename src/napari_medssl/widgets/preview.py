@@ -36,6 +36,7 @@ class Preview(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
+        self._beside = False  # whether something is shown beside the image
         self.text = QLabel()
         self.text.setWordWrap(True)
         set_role(self.text, "hint")
@@ -63,6 +64,9 @@ class Preview(QWidget):
     def clear(self) -> None:
         """Remove the layers and the words."""
         remove_layer(self._session.viewer, _ROLE)
+        if self._beside:
+            self._session.viewer.reset_view()
+        self._beside = False
         self.setVisible(False)
 
     def _failed(self, problem: object) -> None:
@@ -93,6 +97,12 @@ class Preview(QWidget):
             viewer.add_layer(layer)
         if active is not None and active in viewer.layers:  # one goes on painting where one was
             viewer.layers.selection.active = active
+        self._beside = image is not None and any(
+            item["kind"] == "image" and array.shape[1] > image.data.shape[1]
+            for item, array in loaded
+        )
+        if self._beside:
+            viewer.reset_view()
         self._say(" ".join(item["text"] for item, _ in loaded), done=True)
 
     def _say(self, text: str, *, done: bool) -> None:
