@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_medssl.errors import MedsslError
 
-__all__ = ["Config", "ConfigError", "advanced", "explain"]
+__all__ = ["Config", "ConfigError", "advanced", "explain", "refuse_newer", "version_of"]
 
 
 class ConfigError(MedsslError, ValueError):
@@ -79,3 +79,37 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
             return []
         current = annotation
     return list(current.model_fields)
+
+
+def version_of(stored: object) -> int | None:
+    """Give the ``schema_version`` of what was read from a file; None where it has none."""
+    version = stored.get("schema_version") if isinstance(stored, dict) else None
+    return version if isinstance(version, int) and not isinstance(version, bool) else None
+
+
+def refuse_newer(stored: object, known: int, *, what: str, purpose: str = "use it") -> None:
+    """Refuse what a newer version of this program wrote, whose meaning cannot be known.
+
+    Parameters
+    ----------
+    stored : object
+        What was read from a file.
+    known : int
+        The newest ``schema_version`` that can be read.
+    what : str
+        What it is, to begin a sentence with.
+    purpose : str
+        What updating is good for: "Update napari-medssl to ...".
+
+    Raises
+    ------
+    MedsslError
+        If it is newer.
+    """
+    version = version_of(stored)
+    if version is not None and version > known:
+        raise MedsslError(
+            f"{what} was made by a newer napari-medssl (schema {version}; this one knows {known})."
+            " Nothing was changed.",
+            advice=f"Update napari-medssl to {purpose}.",
+        )

@@ -5,10 +5,8 @@ Heavy imports stand inside the functions: `medssl runs` needs no torch.
 
 from __future__ import annotations
 
-import argparse
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,9 @@ from napari_medssl.events import Failed, Note, Progress
 from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
     from napari_medssl.engine.protocol import Description
     from napari_medssl.project import Project
 

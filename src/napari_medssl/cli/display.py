@@ -8,10 +8,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from napari_medssl.events import (
     Done,
@@ -25,6 +23,10 @@ from napari_medssl.events import (
     Saved,
     Started,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
 __all__ = ["Human", "Json", "Sink", "duration", "stop_on_signal"]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from napari_medssl.cli.display import Human, Json, Sink
 from napari_medssl.cli.parser import build_parser
 from napari_medssl.config import ConfigError
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
 

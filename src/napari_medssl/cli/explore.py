@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ from napari_medssl.events import Done, Event, Started
 from napari_medssl.project import atomic
 
 if TYPE_CHECKING:
+    import argparse
+
     from numpy.typing import NDArray
 
     from napari_medssl.cli.display import Sink

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
 from napari_medssl.cli.options import add_device, add_project
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["BUILDERS", "EXAMPLES"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_medssl.cli.settings import fields
 from napari_medssl.events import Done, Progress, Started
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from napari_medssl.engine.protocol import Description, Method
     from napari_medssl.project import Project, Run
 

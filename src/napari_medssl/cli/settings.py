@@ -6,13 +6,15 @@ Works on the JSON Schemas that the engine publishes, so that it knows no job and
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from napari_medssl.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Fields", "assign", "fields", "read_config"]
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_medssl.demo.cases import nuclei_case, own_case, tissue_case
 from napari_medssl.demo.steps import StepFailedError, Transcript, play
 from napari_medssl.demo.telling import tell
 from napari_medssl.errors import MedsslError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["StepFailedError", "demo"]
 

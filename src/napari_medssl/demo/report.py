@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from napari_medssl.project.checkpoint import atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
 __all__ = ["Report"]

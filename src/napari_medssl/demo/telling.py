@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medssl import __version__
@@ -24,6 +23,8 @@ from napari_medssl.demo.steps import (
 from napari_medssl.events import Started
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_medssl.evaluate import ClassScore, Evaluation
 
 __all__ = ["tell"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medssl.engine.calls import OnEvent, events_of, opened
 from napari_medssl.engine.exploring import (
     Comparison,
     colours,
@@ -17,12 +17,13 @@ from napari_medssl.engine.exploring import (
     rank,
     similar,
 )
-from napari_medssl.engine.job import execute
 from napari_medssl.engine.predicting import score, with_truth
-from napari_medssl.events import Done, Event, Saved
+from napari_medssl.events import Done, Saved
 from napari_medssl.project import MasksAs, Project, Run, load_truth
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from napari_medssl.evaluate import Evaluation
     from napari_medssl.learn.devices import DeviceName
     from napari_medssl.learn.finetune import Mode
@@ -43,8 +44,6 @@ __all__ = [
     "resume",
     "similar",
 ]
-
-OnEvent = Callable[[Event], None]
 
 
 def pretrain(
@@ -214,11 +213,9 @@ def predict(
         "device": device,
     }
     written = []
-    for event in execute(job):
+    for event in events_of(job, on_event):
         if isinstance(event, Saved):
             written.append(Path(event.path))
-        if on_event is not None:
-            on_event(event)
     return written
 
 
@@ -254,23 +251,17 @@ def evaluate(
     Evaluation
         Scores per image and class, their means, and pooled over all pixels.
     """
-    project = _open(project)
+    project = opened(project)
     found = load_truth(project, truth, masks_as=masks_as)
     names = with_truth(project, images, found)
     predict(project, run=run, images=names, device=device, on_event=on_event)
     return score(project, project.run(run), found, names)
 
 
-def _open(project: Project | str | Path) -> Project:
-    return project if isinstance(project, Project) else Project.open(project)
-
-
 def _train(project: Project | str | Path, job: dict[str, Any], on_event: OnEvent | None) -> Run:
-    project = _open(project)
+    project = opened(project)
     name = ""
-    for event in execute(job | {"project": str(project.path)}):
-        if on_event is not None:
-            on_event(event)
+    for event in events_of(job | {"project": str(project.path)}, on_event):
         if isinstance(event, Done):
             name = event.run
     return project.run(name)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from napari_medssl.engine.predicting import check_channels, chosen_images, find_run, model_of
 from napari_medssl.errors import MedsslError
-from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Saved, Started
+from napari_medssl.events import Done, Event, Note, Progress, Saved, Started
 from napari_medssl.explore.store import (
     Entry,
     Index,
@@ -25,6 +22,7 @@ from napari_medssl.explore.store import (
     stored_bytes,
     weights_of,
 )
+from napari_medssl.learn.control import pausing
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.features import BORDER, calibrate, fit_projection, pixel_embedding
 from napari_medssl.learn.memory import lack_explained
@@ -35,9 +33,11 @@ from napari_medssl.project import Project, Run, atomic
 from napari_medssl.project.entries import digest_of
 from napari_medssl.project.fingerprints import Fingerprints
 from napari_medssl.project.listing import identity_of
+from napari_medssl.project.locks import held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -56,19 +56,13 @@ def embed(job: EmbedJob, control: Control) -> Iterator[Event]:
     project = Project.open(job.project)
     run = find_run(job.run, project)
     folder = store_path(project, run.name, job.source)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"), thread_local=False)
-    try:
-        lock.acquire(timeout=1.0, poll_interval=0.02)
-    except Timeout as error:
-        raise MedsslError(
-            f"The features of the run {run.name} ({job.source}) are being made by another process.",
-            advice="Wait until it ends, or stop it there.",
-        ) from error
-    try:
+    what = f"The features of the run {run.name} ({job.source})"
+    with held(
+        folder.with_name(f"{folder.name}.lock"),
+        busy=f"{what} are being made by another process.",
+        unwritable=f"{what} cannot be stored",
+    ):
         yield from _embed(job, project, run, folder, control)
-    finally:
-        lock.release()
 
 
 def _embed(
@@ -100,12 +94,7 @@ def _embed(
     began = written = time.monotonic()
     try:
         for done, name in enumerate(due, start=1):
-            if control.paused:
-                yield Paused(step=done - 1)
-                paused = time.monotonic()
-                control.wait_while_paused()
-                began += time.monotonic() - paused
-                yield Resumed(step=done - 1)
+            began += yield from pausing(control, done - 1)
             if control.stopped:
                 summary = f"Stopped after {done - 1} of {len(due)} images."
                 yield Done(stopped=True, summary=summary)

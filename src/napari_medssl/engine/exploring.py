@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -10,8 +10,8 @@ import numpy as np
 import tifffile
 import torch
 
+from napari_medssl.engine.calls import OnEvent, events_of, opened
 from napari_medssl.engine.embedding import embedded, open_source
-from napari_medssl.engine.job import execute
 from napari_medssl.engine.predicting import check_channels, chosen_images, find_run, model_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.annotate import above, fill_in
@@ -25,7 +25,6 @@ from napari_medssl.explore.store import EmbeddingStore
 from napari_medssl.learn.devices import DeviceName, choose_device
 from napari_medssl.learn.predict import warn
 from napari_medssl.learn.sources import check_source
-from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import atomic
 
 if TYPE_CHECKING:
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_medssl.events import Event
+    from napari_medssl.project import Project, Run
 
-    OnEvent = Callable[[Event], None]
 
 __all__ = [
     "Comparison",
@@ -96,7 +94,7 @@ def embed(
     MedsslError
         If the network has no such source, or the budget is too small.
     """
-    project = _open(project)
+    project = opened(project)
     found = find_run(run, project)
     job = {
         "kind": "embed",
@@ -109,9 +107,8 @@ def embed(
         "budget": budget,
         "device": device,
     }
-    for event in execute(job):
-        if on_event is not None:
-            on_event(event)
+    for _ in events_of(job, on_event):
+        pass
     return EmbeddingStore.open(project, found, source=source)
 
 
@@ -246,7 +243,7 @@ def similar(
     ----------
     Pix2Rep, figure 2.
     """
-    project = _open(project)
+    project = opened(project)
     found = find_run(run, project)
     chosen_images(project, (image,))
     if query is None:
@@ -300,7 +297,7 @@ def rank(
     -------
     list of Match
     """
-    project = _open(project)
+    project = opened(project)
     names = None if images is None else chosen_images(project, tuple(images))
     asked = _asked(project, query)
     store = embed(project, run=run, source=source, device=device, on_event=on_event)
@@ -353,7 +350,7 @@ def label_similar(
     dict
         Image -> number of pixels that got the label; images without any are left out, and left as they are.
     """
-    project = _open(project)
+    project = opened(project)
     value = _class_value(project, label)
     asked = _asked(project, query)
     names = chosen_images(project, None if images is None else tuple(images))
@@ -414,7 +411,7 @@ def neighbours(
     list of Neighbour
         Euclidean distances in the ten first principal components of the images' mean features.
     """
-    project = _open(project)
+    project = opened(project)
     chosen_images(project, (image,))
     store = embed(project, run=run, source=source, device=device, on_event=on_event)
     return Folder.of(store).nearest(image, count, farthest=farthest)
@@ -458,7 +455,7 @@ def colours(
     (ColourView, dict)
         The fitted view, and image -> ``(Y, X, 3)`` uint8.
     """
-    project = _open(project)
+    project = opened(project)
     names = chosen_images(project, None if images is None else tuple(images))
     store = embed(project, run=run, source=source, device=device, on_event=on_event)
     view = fit_colours(store, kind, clusters=clusters, seed=seed)
@@ -505,7 +502,7 @@ def compare(
     list of Comparison
         In the order of `runs`.
     """
-    project = _open(project)
+    project = opened(project)
     chosen_images(project, (image,))
     asked = _asked(project, query)
     annotated = project.annotations.annotated()
@@ -527,10 +524,6 @@ def compare(
             separable = separability(store, ((n, project.annotations.read(n)) for n in annotated))
         compared.append(Comparison(run.name, heat, separable))
     return compared
-
-
-def _open(project: Project | str | Path) -> Project:
-    return project if isinstance(project, Project) else Project.open(project)
 
 
 def _asked(project: Project, query: Query | str) -> Query:

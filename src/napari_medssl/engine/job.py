@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -17,6 +16,8 @@ from napari_medssl.learn.training import TrainingConfig
 from napari_medssl.project.run import without_version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_medssl.events import Event
 
 __all__ = [

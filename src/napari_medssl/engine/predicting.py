@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ import torch
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate import Evaluation
-from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Saved, Started
+from napari_medssl.events import Done, Event, Note, Progress, Saved, Started
+from napari_medssl.learn.control import pausing
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.networks import SegmentationModel, load_model
@@ -22,6 +22,8 @@ from napari_medssl.project.checkpoint import read_labels, write_tiff_labels
 from napari_medssl.project.paths import given, is_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -98,12 +100,7 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
     tiles = Tiles(tell=notes.append)
     began, failed = time.monotonic(), 0
     for done, name in enumerate(names, start=1):
-        if control.paused:
-            yield Paused(step=done - 1)
-            paused = time.monotonic()
-            control.wait_while_paused()
-            began += time.monotonic() - paused
-            yield Resumed(step=done - 1)
+        began += yield from pausing(control, done - 1)
         if control.stopped:
             summary = f"Stopped after {done - 1} of {len(names)} images."
             yield Done(stopped=True, summary=summary)

@@ -7,7 +7,6 @@ import math
 import os
 import traceback
 from collections import deque
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -39,6 +38,8 @@ from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import WriteError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_medssl.config import Config

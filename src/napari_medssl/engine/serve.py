@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +23,9 @@ from napari_medssl.project.listing import identity_of
 from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from napari_medssl.engine.protocol import Request
     from napari_medssl.learn.networks import SegmentationModel
 

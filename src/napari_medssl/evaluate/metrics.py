@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,9 @@ from pydantic import Field
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import atomic, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["ClassScore", "Evaluation", "ImageScore", "dice", "iou"]
 

@@ -5,8 +5,6 @@ Drawn without pyplot, so that nothing of matplotlib's global state (and no windo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +18,9 @@ from napari_medssl.explore.similarity import EmbeddingError
 from napari_medssl.project.checkpoint import atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 

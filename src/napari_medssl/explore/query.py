@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import model_validator
 
-from napari_medssl.config import Config
+from napari_medssl.config import Config, refuse_newer
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.similarity import How, PixelEmbedding, Prototypes
 from napari_medssl.project.checkpoint import read_json, write_json
 from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -211,13 +211,7 @@ def load_query(project: Project, name: str) -> Query:
         known = ", ".join(query_names(project)) or "none yet"
         raise MedsslError(f"There is no query {name!r}.", advice=f"There are: {known}.")
     data = read_json(path)
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise MedsslError(
-            f"The query {name!r} was made by a newer napari-medssl (schema {version}; this one "
-            f"knows {SCHEMA_VERSION}). Nothing was changed.",
-            advice="Update napari-medssl to use it.",
-        )
+    refuse_newer(data, SCHEMA_VERSION, what=f"The query {name!r}")
     query: Query = Query.parse(data, where=str(path))
     return query
 

@@ -7,15 +7,13 @@ index tells what they were made from, so that what is no longer true is known wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
-from napari_medssl.config import Config
+from napari_medssl.config import Config, refuse_newer
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.similarity import EmbeddingError, PixelEmbedding
 from napari_medssl.project.checkpoint import read_json, write_json
@@ -23,6 +21,9 @@ from napari_medssl.project.listing import identity_of
 from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from napari_medssl.project import Project, Run
@@ -167,13 +168,7 @@ class Index(Config):
             If it is missing, damaged or of a newer version.
         """
         data = read_json(path)
-        version = data.get("schema_version") if isinstance(data, dict) else None
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise MedsslError(
-                f"{path} was made by a newer napari-medssl (schema {version}; this one knows "
-                f"{SCHEMA_VERSION}). Nothing was changed.",
-                advice="Update napari-medssl, or choose another run.",
-            )
+        refuse_newer(data, SCHEMA_VERSION, what=str(path))
         index: Index = cls.parse(data, where=str(path))
         return index
 

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
+from typing import TYPE_CHECKING
 
-__all__ = ["Control"]
+from napari_medssl.events import Paused, Resumed
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_medssl.events import Event
+
+__all__ = ["Control", "pausing"]
 
 
 class Control:
@@ -41,3 +50,34 @@ class Control:
     def wait_while_paused(self) -> None:
         """Block until `resume` or `stop`."""
         self._running.wait()
+
+
+def pausing(control: Control, step: int) -> Generator[Event, None, float]:
+    """Wait where a job is asked to, between two steps.
+
+    Parameters
+    ----------
+    control : Control
+        The job's.
+    step : int
+        Steps made so far, for the events.
+
+    Yields
+    ------
+    Event
+        `Paused`, and `Resumed` unless the job was stopped meanwhile.
+
+    Returns
+    -------
+    float
+        Seconds that it took.
+    """
+    if not control.paused:
+        return 0.0
+    yield Paused(step=step)
+    began = time.monotonic()
+    control.wait_while_paused()
+    seconds = time.monotonic() - began
+    if not control.stopped:
+        yield Resumed(step=step)
+    return seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,6 +14,8 @@ from napari_medssl.learn.predict import Tiles, over_tiles, padded, warn
 from napari_medssl.learn.task import UNREADABLE, nothing_left
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_medssl.project import Project

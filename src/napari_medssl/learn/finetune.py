@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +21,8 @@ from napari_medssl.learn.task import UNREADABLE, Task, TrainingConfig, nothing_l
 from napari_medssl.project.images import UnreadableImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
     from napari_medssl.learn.networks import SegmentationModel

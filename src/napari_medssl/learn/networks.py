@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import segmentation_models_pytorch as smp
 import torch
@@ -21,6 +20,9 @@ from napari_medssl.learn import vit_encoder
 from napari_medssl.learn.imagenet import imagenet_state
 from napari_medssl.project import ClassInfo, Normalisation
 from napari_medssl.project.checkpoint import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "EMBEDDING_SIZE",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +16,8 @@ from napari_medssl.learn.networks import save_model
 from napari_medssl.project.checkpoint import WriteError, atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from accelerate import Accelerator
 
     from napari_medssl.events import Event

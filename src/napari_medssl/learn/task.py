@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -19,6 +18,8 @@ from napari_medssl.learn.memory import MemoryShortageError
 from napari_medssl.project.images import UnreadableImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     import numpy as np
 
     from napari_medssl.learn.networks import SegmentationModel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +11,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.events import Device, Event, Note, Paused, Resumed
+from napari_medssl.events import Device, Event, Note
+from napari_medssl.learn.control import pausing
 from napari_medssl.learn.memory import ran_out, release
 from napari_medssl.learn.patches import Batch, batch_threads, prefetched, step_rng
 from napari_medssl.learn.recording import Checkpoint, Position, Reporter
@@ -20,6 +20,8 @@ from napari_medssl.learn.task import UNREADABLE, Task, TrainingConfig, to_device
 from napari_medssl.learn.trial import Choice, check_memory, layout_of, try_out
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
     from napari_medssl.learn.control import Control
     from napari_medssl.project import Run
 
@@ -172,12 +174,7 @@ def train(
                 break
             if control.paused:
                 yield from checkpoint.save()
-                yield Paused(step=position.step)
-                began = time.monotonic()
-                control.wait_while_paused()
-                reporter.leave_out(time.monotonic() - began)
-                if not control.stopped:
-                    yield Resumed(step=position.step)
+                reporter.leave_out((yield from pausing(control, position.step)))
                 continue
             try:
                 losses = one_step(next(batches))

@@ -9,7 +9,6 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -37,6 +36,8 @@ from napari_medssl.learn.patches import (
 from napari_medssl.learn.task import SMALLEST_BATCH, Task, TrainingConfig, to_device
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
     from accelerate import Accelerator
 
     from napari_medssl.learn.control import Control

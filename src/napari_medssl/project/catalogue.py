@@ -6,11 +6,9 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medssl.project.channels import common_names, unfit
@@ -28,6 +26,9 @@ from napari_medssl.project.paths import given
 from napari_medssl.project.report import FolderReport, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
     from napari_medssl.project.channels import Choice
 
 __all__ = ["DECODE_ALL", "DECODE_SAMPLE", "Catalogue", "Checked", "scan"]

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -19,6 +18,7 @@ from napari_medssl.project.images import DECODING_ERRORS, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 

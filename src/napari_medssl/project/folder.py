@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +17,9 @@ from napari_medssl.project.images import UnreadableImageError, decode
 from napari_medssl.project.planes import limits, luminance, rescale
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from napari_medssl.project.catalogue import Checked

@@ -12,7 +12,6 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,8 @@ from napari_medssl.project.formats.raster import decode_raster, raster_header
 from napari_medssl.project.formats.tiff import decode_tiff, tiff_header
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import read_json
@@ -18,6 +18,9 @@ from napari_medssl.project.images import (
 )
 from napari_medssl.project.natural import natural
 from napari_medssl.project.report import Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["LAYERS", "Identity", "Listing", "identity_of", "is_project", "list_files"]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,6 +21,9 @@ from napari_medssl.project.report import Skipped
 from napari_medssl.project.settings import CLASS_COLORS, FOREGROUND, ClassInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from napari_medssl.project.project import Project

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import TEMPORARY_PREFIX
 from napari_medssl.project.paths import given
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["check_place", "project_folder"]
 

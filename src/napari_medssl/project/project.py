@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_medssl.errors import MedsslError
@@ -26,6 +24,9 @@ from napari_medssl.project.settings import ProjectSettings, load_settings, write
 from napari_medssl.project.viewer_lock import ViewerLock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
     from napari_medssl.project.channels import Choice
     from napari_medssl.project.entries import Entry
     from napari_medssl.project.layers import Indexable

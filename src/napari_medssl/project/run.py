@@ -7,12 +7,12 @@ import csv
 import datetime
 import io
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from napari_medssl.config import refuse_newer
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import (
     AnyEvent,
@@ -34,10 +34,12 @@ from napari_medssl.project.checkpoint import (
     read_lines_backwards,
     write_json,
 )
+from napari_medssl.project.locks import held
 from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     _Row = tuple[int, str, float]
 
@@ -240,27 +242,14 @@ class Run:
             If another process (or another place in this one) holds it, or a newer version made it.
         """
         _ = self.job  # refused in words where it is of a newer version
-        # thread_local=False: a generator may be resumed, and closed, by another thread than began it.
-        lock = FileLock(self.path / "run.lock", thread_local=False)
-        try:
-            # Not at once: asking for the status holds the lock for a moment, too.
-            lock.acquire(timeout=1.0, poll_interval=0.02)
-        except Timeout as error:
-            raise MedsslError(
-                f"The run {self.name} is being worked on by another process.",
-                advice="Wait until it ends, or stop it there.",
-            ) from error
-        except OSError as error:
-            raise WriteError(
-                f"The run {self.name} cannot be worked on: {error.strerror or error}.",
-                advice="Make its folder writable, or work on a copy of the project.",
-            ) from error
-        try:
+        with held(
+            self.path / "run.lock",
+            busy=f"The run {self.name} is being worked on by another process.",
+            unwritable=f"The run {self.name} cannot be worked on",
+        ):
             for stale in self.path.glob(f"{TEMPORARY_PREFIX}*"):
                 stale.unlink(missing_ok=True)  # left by a kill; nobody else writes here now
             yield
-        finally:
-            lock.release()
 
     def _told(self) -> dict[str, Any]:
         """Give the job as far as a list of runs needs it: one run of a newer version does not hide the others."""
@@ -327,12 +316,7 @@ def without_version(job: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     version = rest.pop("schema_version", 1)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise MedsslError(f"{where} is damaged: its schema_version is {version!r}.")
-    if version > SCHEMA_VERSION:
-        raise MedsslError(
-            f"{where} was made by a newer napari-medssl (schema {version}; this one knows {SCHEMA_VERSION})."
-            " Nothing was changed.",
-            advice="Update napari-medssl to use it.",
-        )
+    refuse_newer(job, SCHEMA_VERSION, what=where)
     return rest
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from napari_medssl.config import Config
+from napari_medssl.config import Config, refuse_newer, version_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import atomic, read_json, write_json
 
@@ -140,13 +140,7 @@ def load_settings(folder: Path) -> ProjectSettings:
             advice="Choose the project folder, or make a project for a folder of images.",
         )
     stored = read_json(file)
-    version = _version(stored)
-    if version is not None and version > SCHEMA_VERSION:
-        raise MedsslError(
-            f"The project {folder} was made by a newer napari-medssl (schema {version}; this one knows"
-            f" {SCHEMA_VERSION}). Nothing was changed.",
-            advice="Update napari-medssl to open it.",
-        )
+    refuse_newer(stored, SCHEMA_VERSION, what=f"The project {folder}", purpose="open it")
     settings: ProjectSettings = ProjectSettings.parse(migrate(stored), where=str(file))
     return settings
 
@@ -156,7 +150,7 @@ def migrate(stored: Any) -> Any:
 
     Schema 2 added `channel_indices` and `axes`, whose defaults mean what schema 1 did.
     """
-    if _version(stored) == 1:
+    if version_of(stored) == 1:
         return {**stored, "schema_version": 2}
     return stored
 
@@ -167,16 +161,11 @@ def write_settings(folder: Path, settings: ProjectSettings) -> None:
     One of an older schema is kept beside it, as ``project.json.v1.bak``, for the version that wrote it.
     """
     file = folder / "project.json"
-    version = _version(read_json(file)) if file.is_file() else None
+    version = version_of(read_json(file)) if file.is_file() else None
     if version is not None and version < SCHEMA_VERSION:
         with atomic(folder / f"project.json.v{version}.bak") as temporary:
             shutil.copyfile(file, temporary)
     write_json(file, settings.model_dump(mode="json"))
-
-
-def _version(stored: object) -> int | None:
-    version = stored.get("schema_version") if isinstance(stored, dict) else None
-    return version if isinstance(version, int) and not isinstance(version, bool) else None
 
 
 def _check_relative(path: str) -> None:

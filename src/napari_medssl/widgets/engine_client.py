@@ -7,7 +7,6 @@ The viewer's process never imports torch. Everything here is `QProcess` and JSON
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -20,6 +19,7 @@ from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from typing import Literal
 
     from napari_medssl.events import AnyEvent

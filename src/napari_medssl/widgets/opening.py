@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
@@ -15,6 +14,7 @@ from napari_medssl.widgets.unsaved import ask_about_unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_medssl.project import Checked, ViewerLock
     from napari_medssl.widgets.layer_source import LayerSource

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,8 @@ from napari_medssl.widgets.placement import transforms
 from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.layers import Layer
 
     from napari_medssl.widgets.session import Session
