@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["IGNORED", "dice_cross_entropy", "focal", "focal_tversky"]
+__all__ = ["IGNORED", "dice_cross_entropy", "focal", "focal_tversky", "focal_tversky_of_classes"]
 
 IGNORED = -1
 """Target value of pixels that are not annotated."""
@@ -60,6 +60,35 @@ def focal_tversky(
         true_positive + alpha * false_negative + beta * false_positive + smooth
     )
     return (1 - index).clamp_min(1e-7) ** gamma
+
+
+def focal_tversky_of_classes(logits: Tensor, target: Tensor) -> Tensor:
+    """Focal Tversky loss over the annotated pixels: of the foreground, or of each of several classes.
+
+    Of two classes the foreground alone counts, as in MedSASS's fully supervised reference (appendix C). Of more, each
+    counts against the rest, background too, and the mean is taken (ours).
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``(B, K, Y, X)``.
+    target : Tensor
+        ``(B, Y, X)`` integer class indices, `IGNORED` where nothing was annotated.
+
+    Returns
+    -------
+    Tensor
+        Scalar; almost 0, with zero gradient, where nothing at all is annotated.
+    """
+    annotated = target != IGNORED
+    probability = logits.float().softmax(1)
+    classes = logits.shape[1]
+    losses = [
+        # A probability of 0 and a truth of 0 count in none of the three sums.
+        focal_tversky(probability[:, number] * annotated, target == number)
+        for number in range(1 if classes == 2 else 0, classes)
+    ]
+    return torch.stack(losses).mean()
 
 
 def focal(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> Tensor:

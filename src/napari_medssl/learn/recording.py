@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Note, Progress, Saved
-from napari_medssl.learn.networks import save_model
+from napari_medssl.learn.weights import save_model
 from napari_medssl.project.checkpoint import WriteError, atomic
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from napari_medssl.events import Event
+    from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.learn.task import Task
     from napari_medssl.project import Run
 
@@ -36,6 +37,9 @@ class Position:
         self.step = 0
         self.best_score = -math.inf
         self.best_step = -1
+        self.trained_score = -math.inf
+        self.trained_step = 0
+        """Best score since the first step, and where: patience counts from there, not from what training began with."""
         self.validated_at = -1
         self.batch_size = batch_size
         """Smaller than asked for where memory ran out."""
@@ -103,9 +107,10 @@ class Reporter:
         self._since += seconds
 
     def go_back(self) -> None:
-        """Forget the steps after the loop's present position, which are made anew."""
+        """Forget what the loop's present position does not know of, which is made anew."""
         self._pending, self._unwritten = [], []
-        self._run.truncate_metrics(self._position.step)
+        validated = self._position.validated_at >= 0  # or else even step 0 will be
+        self._run.truncate_metrics(self._position.step if validated else -1)
         self.restart_clock()
 
     def add(self, losses: dict[str, Tensor]) -> Iterator[Event]:
@@ -197,10 +202,10 @@ class Checkpoint:
         """Whether the last attempt at a checkpoint was this long ago."""
         return time.monotonic() - self._tried >= seconds
 
-    def save_best(self, score: float) -> Iterator[Event]:
-        """Keep the present weights as the best."""
+    def save_best(self, score: float, *, model: SegmentationModel | None = None) -> Iterator[Event]:
+        """Keep the present weights (or another model) as the best."""
         try:
-            save_model(self._task.model, self._run.best_path)
+            save_model(self._task.model if model is None else model, self._run.best_path)
         except WriteError as error:  # the best one before it stays the best
             yield from self._outage.begin(error)
             return

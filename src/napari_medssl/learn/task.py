@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import threading
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
     from napari_medssl.learn.patches import Batch
     from napari_medssl.project import Project
 
-__all__ = ["SMALLEST_BATCH", "UNREADABLE", "Task", "TrainingConfig", "nothing_left", "to_device"]
+__all__ = [
+    "SMALLEST_BATCH",
+    "UNREADABLE",
+    "Rival",
+    "Task",
+    "TrainingConfig",
+    "nothing_left",
+    "to_device",
+]
 
 SMALLEST_BATCH = 2
 """Batch normalisation compares the samples of a batch."""
@@ -59,6 +68,15 @@ class TrainingConfig(Config):
     """Mixed precision; auto means bf16 or fp16 on a CUDA GPU and none elsewhere."""
     channels_last: bool | None = advanced(None)
     """Memory layout of images on the device; unset means the one that a few steps show to be faster."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A model that does not learn, which a run hands back unless what learns scores higher."""
+
+    model: SegmentationModel
+    measured: dict[str, float]
+    """What `Task.validate` would give for it."""
 
 
 class Task(nn.Module, abc.ABC):
@@ -95,12 +113,25 @@ class Task(nn.Module, abc.ABC):
         """Give the groups for the optimiser, each with ``params`` and its peak ``lr``."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": rate}]
 
+    def prepare(self) -> None:
+        """Do what must be done once, on the device, before the first step of a run; not when it is resumed."""
+
     def after_step(self, step: int, total: int) -> None:
         """Do what follows an optimiser step (moving averages, queues)."""
 
     def validate(self) -> dict[str, float]:
         """Measure on held-out data; may be empty. `score`, if there, decides what is best: higher is."""
         return {}
+
+    def rival(self, measured: dict[str, float]) -> Rival | None:
+        """Make, before the first step, what else this run may hand back; resuming from step 0 makes it again.
+
+        Parameters
+        ----------
+        measured : dict
+            What `validate` gave for the model as it starts.
+        """
+        return None
 
     def set_training(self) -> None:
         """Put the parts that learn into training mode."""

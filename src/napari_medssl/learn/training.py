@@ -112,9 +112,12 @@ def train(
     checkpoint = Checkpoint(run, task, optimizer, accelerator, position, reporter)
     if resume:
         checkpoint.load()
-        reporter.go_back()
+    reporter.go_back()
+    if resume:
         yield on_start(position.step)
     else:
+        task.prepare()
+        yield from task.told()
         yield from checkpoint.save(required=True)  # from here on the run can be resumed
         if choice.rate:
             yield reporter.progress()
@@ -167,7 +170,7 @@ def train(
                 if _exhausted(position, config):
                     yield Note(
                         text=f"Stopped early at step {position.step}: no improvement in "
-                        f"{config.patience} validations since step {position.best_step}."
+                        f"{config.patience} validations since step {position.trained_step}."
                     )
                     break
             if position.step == config.steps or control.stopped:
@@ -200,11 +203,15 @@ def train(
 def _validate(
     task: Task, position: Position, reporter: Reporter, checkpoint: Checkpoint
 ) -> Iterator[Event]:
+    """Measure the model and keep it if it is the best; before the first step its rival may be that."""
     began = time.monotonic()
+    rival = None
     task.eval()
     with torch.no_grad():
         try:
             measured = task.validate()
+            if position.step == 0:
+                rival = task.rival(measured)
         except UNREADABLE as error:  # held-out images have gone: learning goes on without them
             measured = {}
             task.tell(f"No validation at step {position.step}: {error}")
@@ -212,19 +219,27 @@ def _validate(
     reporter.leave_out(time.monotonic() - began)
     position.validated_at = position.step
     yield from task.told()
+    # Without a score nothing is best but the last; not-a-number is never an improvement.
+    score = measured.get("score", -math.inf)
+    if rival is not None and rival.measured["score"] > score:
+        measured, score = rival.measured, rival.measured["score"]
+    else:
+        rival = None
     if measured:
         yield from reporter.flush({f"validation/{name}": v for name, v in measured.items()})
-        # Without a score nothing is best but the last; not-a-number is never an improvement.
-        score = measured.get("score", -math.inf)
-        if score > position.best_score:
-            yield from checkpoint.save_best(score)
+    if position.step > 0 and score > position.trained_score:
+        position.trained_score, position.trained_step = score, position.step
+    if score > position.best_score:
+        yield from checkpoint.save_best(score, model=None if rival is None else rival.model)
+        if position.step == 0:
+            yield from checkpoint.save()  # a resumed run need not make the rival again
 
 
 def _exhausted(position: Position, config: TrainingConfig) -> bool:
-    waited = position.step - max(position.best_step, 0)
+    waited = position.step - position.trained_step
     return (
         config.patience > 0
-        and position.best_step >= 0
+        and position.trained_score > -math.inf
         and waited >= config.patience * config.validate_every
         and position.step < config.steps
     )

@@ -78,7 +78,7 @@ def test_every_mode_learns_from_scribbles(
 def test_the_encoder_stays_as_it_was_when_frozen(
     annotated_project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
 ) -> None:
-    from napari_medssl.learn.networks import load_model
+    from napari_medssl.learn.weights import load_model
 
     pretrained = pretrain(annotated_project, network=tiny_network, training=tiny_training)
     runs = {

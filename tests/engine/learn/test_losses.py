@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_medssl.learn.losses import IGNORED, dice_cross_entropy, focal, focal_tversky
+from napari_medssl.learn.losses import (
+    IGNORED,
+    dice_cross_entropy,
+    focal,
+    focal_tversky,
+    focal_tversky_of_classes,
+)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "gamma"), [(0.7, 0.3, 0.75), (0.5, 0.5, 1.0)])
@@ -25,6 +31,28 @@ def test_focal_tversky_is_the_formula(alpha: float, beta: float, gamma: float) -
         torch.from_numpy(p), torch.from_numpy(g), alpha=alpha, beta=beta, gamma=gamma
     )
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_focal_tversky_of_classes_is_the_mean_over_them_of_annotated_pixels(classes: int) -> None:
+    rng = np.random.default_rng(4)
+    logits, target = rng.normal(size=(2, classes, 4, 5)), rng.integers(-1, classes, (2, 4, 5))
+    chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    losses = []
+    for c in range(1 if classes == 2 else 0, classes):
+        tp = fn = fp = 0.0
+        for b, y, x in np.ndindex(target.shape):
+            if target[b, y, x] == IGNORED:
+                continue
+            p, is_c = chance[b, c, y, x], target[b, y, x] == c
+            tp, fn, fp = tp + p * is_c, fn + (1 - p) * is_c, fp + p * (1 - is_c)
+        losses.append((1 - (tp + 1) / (tp + 0.7 * fn + 0.3 * fp + 1)) ** 0.75)
+    tensor = torch.from_numpy(logits).requires_grad_()
+    loss = focal_tversky_of_classes(tensor, torch.from_numpy(target))
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
+    loss.backward()
+    assert tensor.grad is not None
+    assert tensor.grad.permute(0, 2, 3, 1)[torch.from_numpy(target) == IGNORED].abs().sum() == 0
 
 
 def test_missed_foreground_costs_more_than_false_foreground() -> None:

@@ -1,0 +1,159 @@
+"""Annotated images, their division into training and validation pixels, and the score of a prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.learn.finetune.split import hold_out
+from napari_medssl.learn.losses import IGNORED
+from napari_medssl.learn.patches import Cache
+from napari_medssl.learn.predict import Tiles
+from napari_medssl.learn.task import UNREADABLE, Task
+from napari_medssl.project.images import UnreadableImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_medssl.learn.finetune.config import FinetuneConfig
+    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.project import Project
+
+__all__ = ["Annotated", "AnnotationTask"]
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One annotated image: planes, class index per pixel (`IGNORED` where none), validation pixels."""
+
+    planes: NDArray[np.float32]
+    train: NDArray[np.int16]
+    validation: NDArray[np.int16]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all three."""
+        return self.planes.nbytes + self.train.nbytes + self.validation.nbytes
+
+
+class AnnotationTask(Task):
+    """What the probe and fine-tuning share: annotated images, split, and the score of a prediction.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        What learns; its classes are those of the project.
+    project : Project
+        Gives images and annotations.
+    images : tuple of str
+        Annotated images to use.
+    config : FinetuneConfig
+        Settings.
+    seed : int
+        Chooses the validation pixels.
+
+    Raises
+    ------
+    MedsslError
+        If there are labels that are no classes, or of fewer than two classes.
+    """
+
+    training_config: FinetuneConfig
+
+    def __init__(
+        self,
+        *,
+        model: SegmentationModel,
+        project: Project,
+        images: tuple[str, ...],
+        config: FinetuneConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.project = project
+        self.images = images
+        self.annotated = images
+        self.training_config = config
+        self.seed = seed
+        labels = {name: project.annotations.read(name) for name in images}
+        self._check(labels)
+        self._labels = labels
+        self._held = hold_out(labels, share=config.held_out, seed=seed)
+        self._cache: Cache[Annotated] = Cache(self._load)
+        self._tiles = Tiles(tell=self.tell)
+        self.notes = [self._split_note()]
+
+    def _check(self, labels: dict[str, NDArray[np.uint16]]) -> None:
+        classes = self.model.spec.classes
+        found = {int(v) for array in labels.values() for v in np.unique(array)} - {0}
+        unknown = found - {info.value for info in classes}
+        if unknown:
+            raise MedsslError(
+                f"Labels hold the values {sorted(unknown)}, which are no classes of the project.",
+                advice="Add the classes, or erase these labels.",
+            )
+        if len(found) < 2:
+            have = ", ".join(info.name for info in classes if info.value in found) or "nothing"
+            raise MedsslError(
+                f"Training needs annotations of at least two classes (background is one); there is {have}.",
+                advice="Paint some background and some of each class.",
+            )
+
+    def _split_note(self) -> str:
+        whole = [name for name in self.annotated if self._held[name][self._labels[name] > 0].all()]
+        pixels = sum(int(mask.sum()) for mask in self._held.values())
+        where = f"{len(whole)} whole images" if whole else "squares of the annotated images"
+        return f"Held out for validation: {pixels:,} annotated pixels ({where})."
+
+    def _load(self, name: str) -> Annotated:
+        index = np.full(int(np.iinfo(np.uint16).max) + 1, IGNORED, dtype=np.int16)
+        for position, info in enumerate(self.model.spec.classes):
+            index[info.value] = position
+        target = index[self._labels[name]]
+        held = self._held[name]
+        train = np.where(held, np.int16(IGNORED), target)
+        if (train == IGNORED).all() and not held.any():
+            raise MedsslError(f"The image {name} has no annotation.")
+        validation = np.where(held, target, np.int16(IGNORED))
+        planes = self.project.planes(name)
+        if planes.shape[1:] != train.shape:
+            raise UnreadableImageError(
+                f"{name} is {planes.shape[1:]} pixels now, its labels are {train.shape}."
+            )
+        return Annotated(planes=planes, train=train, validation=validation)
+
+    def _readable(self, names: Iterable[str]) -> Iterator[Annotated]:
+        """Give these images, leaving out those that cannot be read any more."""
+        for name in names:
+            if name in self.lost:
+                continue
+            try:
+                yield self._cache(name)
+            except UNREADABLE as error:
+                self.leave_out(name, error)
+
+    def _score(
+        self, pairs: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ) -> dict[str, float]:
+        """Give the Dice score over pixels, mean over the classes that the truth holds.
+
+        `pairs` are (predicted, true) class indices of the same pixels; without any there is no score.
+        """
+        classes = self.model.spec.classes
+        n = len(classes)
+        confusion = np.zeros((n, n), dtype=np.int64)  # truth x prediction
+        for predicted, truth in pairs:
+            confusion += np.bincount(truth * n + predicted, minlength=n * n).reshape(n, n)
+        present = confusion.sum(1) > 0
+        if not present.any():
+            return {}
+        dice = 2 * np.diag(confusion) / np.maximum(confusion.sum(0) + confusion.sum(1), 1)
+        mean = float(dice[present].mean())
+        per_class = {f"dice/{classes[i].name}": float(dice[i]) for i in np.flatnonzero(present)}
+        return {"dice": mean, "score": mean, **per_class}

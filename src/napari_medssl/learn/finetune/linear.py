@@ -1,0 +1,146 @@
+"""One linear layer on pixel embeddings: its objective, and how it is fitted to the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_medssl.learn.features import pixel_embedding
+from napari_medssl.learn.losses import IGNORED
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_medssl.learn.finetune.annotated import Annotated
+    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.learn.predict import Tiles
+
+__all__ = ["EmbeddedPixels", "LinearProbe", "embedded_pixels"]
+
+PIXELS_PER_IMAGE = 20_000
+"""Annotated pixels of an image that a linear probe keeps at most."""
+PIXELS = 400_000
+"""The same of all images together."""
+ITERATIONS = 300
+"""Of L-BFGS at most; with the usual penalty it converges within some dozens."""
+
+
+@dataclass(frozen=True)
+class EmbeddedPixels:
+    """Annotated pixels of one image: a sample of those to learn from, and all that validate."""
+
+    train: NDArray[np.float32]  # (N, D)
+    target: NDArray[np.int64]  # (N,)
+    validation: NDArray[np.float32]  # (M, D)
+    truth: NDArray[np.int64]  # (M,)
+
+
+def embedded_pixels(
+    model: SegmentationModel,
+    item: Annotated,
+    *,
+    images: int,
+    rng: np.random.Generator,
+    device: torch.device,
+    tiles: Tiles,
+) -> EmbeddedPixels:
+    """Embed the annotated pixels of an image.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Calibrated, on `device`, in eval mode.
+    item : Annotated
+        The image.
+    images : int
+        How many images share the room that there is for pixels.
+    rng : numpy.random.Generator
+        Draws the sample.
+    device : torch.device
+        Where the model lives.
+    tiles : Tiles
+        How large the tiles are.
+    """
+    embedding = pixel_embedding(model, item.planes, stride=1, device=device, tiles=tiles)
+    ys, xs = np.nonzero(item.train != IGNORED)
+    most = min(PIXELS_PER_IMAGE, max(1, PIXELS // images))
+    if len(ys) > most:
+        chosen = rng.choice(len(ys), most, replace=False)
+        ys, xs = ys[chosen], xs[chosen]
+    seen = item.validation != IGNORED
+    return EmbeddedPixels(
+        train=embedding[ys, xs],
+        target=item.train[ys, xs].astype(np.int64),
+        validation=embedding[seen],
+        truth=item.validation[seen].astype(np.int64),
+    )
+
+
+class LinearProbe(nn.Module):
+    """Multinomial logistic regression on pixel embeddings that are centred and scaled.
+
+    The embedding has one scale for all directions: the principal components keep their order of importance, and
+    the penalty falls on those that hardly vary, in which a few annotations tell nothing.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (N, D)
+        Embeddings that it will be fitted to; centre and scale are theirs.
+    classes : int
+        Number of classes.
+    l2 : float
+        Strength of the penalty: half of it times the squared weights.
+    """
+
+    pixel_mean: Tensor
+    pixel_scale: Tensor
+
+    def __init__(self, pixels: NDArray[np.float32], *, classes: int, l2: float) -> None:
+        super().__init__()
+        self.l2 = l2
+        self.register_buffer("pixel_mean", torch.from_numpy(pixels.mean(0)))
+        self.register_buffer("pixel_scale", torch.tensor(float(pixels.std(0).max()) + 1e-6))
+        self.weight = nn.Parameter(torch.zeros(classes, pixels.shape[1]))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Give logits ``(N, K)`` for embeddings ``(N, D)``."""
+        scaled = (pixels - self.pixel_mean) / self.pixel_scale
+        return nn.functional.linear(scaled, self.weight, self.bias)
+
+    def loss(self, pixels: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the penalised cross-entropy and the cross-entropy alone."""
+        cross_entropy = nn.functional.cross_entropy(self(pixels), target)
+        return cross_entropy + 0.5 * self.l2 * self.weight.square().sum(), cross_entropy
+
+    @torch.enable_grad()
+    def converge(self, pixels: NDArray[np.float32], target: NDArray[np.int64]) -> None:
+        """Find the optimum, of which a convex problem has one: L-BFGS on all pixels, in float64 on the CPU."""
+        self.to(device="cpu", dtype=torch.float64)
+        inputs, truth = torch.from_numpy(pixels).double(), torch.from_numpy(target)
+        optimizer = torch.optim.LBFGS(
+            self.parameters(),
+            max_iter=ITERATIONS,
+            tolerance_grad=1e-7,
+            tolerance_change=1e-12,
+            line_search_fn="strong_wolfe",
+        )
+
+        def closure() -> float:
+            optimizer.zero_grad()
+            loss, _ = self.loss(inputs, truth)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return float(loss.detach())
+
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def fold_into(self, layer: nn.Linear) -> None:
+        """Put the fit, with its centring and scaling, into a layer that takes embeddings as they are."""
+        weight = self.weight / self.pixel_scale
+        layer.weight.copy_(weight)
+        layer.bias.copy_(self.bias - weight @ self.pixel_mean)

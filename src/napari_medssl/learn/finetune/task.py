@@ -1,0 +1,309 @@
+"""Train the decoder, or the whole network, on annotated pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.learn.augment import change_intensity, cut, draw_view
+from napari_medssl.learn.features import calibrate
+from napari_medssl.learn.finetune.annotated import AnnotationTask
+from napari_medssl.learn.finetune.batch_norm import encoder_norms, reestimate
+from napari_medssl.learn.finetune.linear import LinearProbe, embedded_pixels
+from napari_medssl.learn.finetune.mean_teacher import MeanTeacher
+from napari_medssl.learn.finetune.rates import blocks_of, groups_of
+from napari_medssl.learn.losses import IGNORED, dice_cross_entropy, focal_tversky_of_classes
+from napari_medssl.learn.networks import SegmentationModel
+from napari_medssl.learn.patches import CACHE_BYTES, Batch, Cache, collate, step_rng
+from napari_medssl.learn.predict import predict_probabilities
+from napari_medssl.learn.task import UNREADABLE, Rival, nothing_left
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_medssl.learn.finetune.config import Part
+
+__all__ = ["FinetuneTask"]
+
+LOSSES = {"dice_ce": dice_cross_entropy, "focal_tversky": focal_tversky_of_classes}
+STATISTICS_PATCHES = (64, 256)
+"""New batch statistics are measured on as many patches as there are images, within these limits."""
+
+
+class FinetuneTask(AnnotationTask):
+    """Trains the decoder, or everything, on the annotated pixels.
+
+    Parameters
+    ----------
+    mode : {"frozen", "full"}
+        What is trained: a frozen encoder keeps its weights.
+    pretrained : collection of {"encoder", "decoder"}
+        The parts that are not new: `pretrained_rate`, `layer_decay` and `l2_start` are about them, and the batch
+        statistics of a pretrained encoder are kept unless `batch_norm` says otherwise.
+
+    Raises
+    ------
+    MedsslError
+        If a mean teacher has no images without annotation, or statistics are to be kept that a new encoder lacks.
+
+    References
+    ----------
+    L2 towards the start: Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning with Convolutional
+    Networks", ICML 2018, equation 3 (L2-SP; their beta on new layers is the weight decay here).
+    """
+
+    def __init__(
+        self, *, mode: Literal["frozen", "full"], pretrained: Collection[Part], **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        config = self.training_config
+        self.mode, self.pretrained = mode, frozenset(pretrained)
+        self._statistics = config.batch_norm
+        if self._statistics == "auto":
+            self._statistics = "frozen" if "encoder" in self.pretrained else "trained"
+        elif self._statistics == "frozen" and "encoder" not in self.pretrained:
+            raise MedsslError(
+                'batch_norm = "frozen" keeps the batch statistics of a pretrained encoder; this one is new.',
+                advice='Choose "auto", "reestimated" or "trained", or start from a run.',
+            )
+        self._blocks = blocks_of(self.model)
+        if mode == "frozen":
+            for parameter in self.model.encoder_parameters():
+                parameter.requires_grad_(False)
+            self._blocks = [block for block in self._blocks if block.part != "encoder"]
+        self._pulled: list[nn.Parameter] = []
+        if config.l2_start > 0:
+            kept = [block for block in self._blocks if block.part in self.pretrained]
+            self._pulled = [parameter for block in kept for parameter in block.parameters]
+        for number, parameter in enumerate(self._pulled):
+            self.register_buffer(f"start_{number}", parameter.detach().clone())
+        self.teacher: MeanTeacher | None = None
+        self._unlabelled: tuple[str, ...] = ()
+        if config.mean_teacher:
+            self._add_teacher()
+        # Patches are drawn around annotated pixels, every class equally often.
+        self._points: list[list[tuple[str, NDArray[np.int32]]]] = []
+        for info in self.model.spec.classes:
+            places = [
+                (name, np.argwhere((self._labels[name] == info.value) & ~self._held[name]))
+                for name in self.annotated
+            ]
+            found = [(name, xy.astype(np.int32)) for name, xy in places if len(xy)]
+            if found:
+                self._points.append(found)
+        self._drawn = {name for places in self._points for name, _ in places}
+
+    def _add_teacher(self) -> None:
+        taught = set(self.annotated)
+        self._unlabelled = tuple(name for name in self.project.images if name not in taught)
+        if not self._unlabelled:
+            raise MedsslError(
+                "A mean teacher learns from images without annotation, and there are none: "
+                f"all {len(taught)} images of the project are used with their annotations.",
+                advice="Turn mean_teacher off, or add images to the folder.",
+            )
+        self.teacher = MeanTeacher(self.model)
+        self.images = (*self.annotated, *self._unlabelled)
+        self._cache = Cache(self._load, limit=CACHE_BYTES // 2)
+        self._unlabelled_cache = Cache(self.project.planes, limit=CACHE_BYTES // 2)
+        self.notes.append(
+            f"Mean teacher: {len(self._unlabelled)} images without annotation are learned from, too."
+        )
+
+    def prepare(self) -> None:
+        """Measure the encoder's batch statistics anew, where that is asked for."""
+        if self._statistics != "reestimated":
+            return
+        reestimate(self.model, self._statistics_batches())
+        if self.teacher is not None:
+            self.teacher.model.load_state_dict(self.model.state_dict())
+
+    def _statistics_batches(self) -> Iterator[Tensor]:
+        device = next(self.parameters()).device
+        names = self.project.images
+        count = min(max(len(names), STATISTICS_PATCHES[0]), STATISTICS_PATCHES[1])
+        rng = step_rng(self.seed, 2**31)  # no training step has this number
+        for _ in range(-(-count // self.training_config.batch_size)):
+            patches = self._patches(rng, names, self.project.planes)
+            yield torch.from_numpy(np.stack(patches)).to(device)
+
+    def _patches(
+        self,
+        rng: np.random.Generator,
+        names: tuple[str, ...],
+        read: Callable[[str], NDArray[np.float32]],
+    ) -> list[NDArray[np.float32]]:
+        """Draw a batch of patches (C, Y, X) from these images, without labels."""
+        config = self.training_config
+        patches: list[NDArray[np.float32]] = []
+        left = [name for name in names if name not in self.lost]
+        if not left:
+            raise nothing_left()
+        while len(patches) < config.batch_size:
+            name = left[int(rng.integers(len(left)))]
+            try:
+                planes = read(name)
+            except UNREADABLE as error:
+                left = self.leave_out(name, error, others=names)
+                continue
+            _, height, width = planes.shape
+            patches.append(cut(planes, draw_view(rng, (height, width), config.patch_size)))
+        return patches
+
+    def set_training(self) -> None:
+        """Train, but keep the encoder's batch statistics where they are not to be learned."""
+        self.train()
+        if self._statistics != "trained":
+            models = [self.model] if self.teacher is None else [self.model, self.teacher.model]
+            for norm in (norm for model in models for norm in encoder_norms(model)):
+                norm.eval()
+
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Give a group for each block, pretrained ones at their share of the rate, and one for the last layer."""
+        return groups_of(
+            self._blocks,
+            self.model.head_parameters(),
+            rate=rate,
+            pretrained=self.pretrained,
+            config=self.training_config,
+        )
+
+    def batch(self, rng: np.random.Generator) -> Batch:
+        """Draw patches around annotated pixels: ``image`` (B, C, Y, X), ``target`` (B, Y, X).
+
+        With a mean teacher there are as many ``unlabelled`` (B, C, Y, X).
+        """
+        config = self.training_config
+        samples: list[Batch] = []
+        while len(samples) < config.batch_size:
+            classes = self._points
+            if self.lost:
+                left = [[p for p in places if p[0] not in self.lost] for places in classes]
+                classes = [places for places in left if places]
+            if not classes:
+                raise nothing_left()
+            places = classes[int(rng.integers(len(classes)))]
+            name, points = places[int(rng.integers(len(places)))]
+            y, x = points[int(rng.integers(len(points)))]
+            try:
+                item = self._cache(name)
+            except UNREADABLE as error:
+                self.leave_out(name, error, others=self._drawn)
+                continue
+            view = draw_view(
+                rng, item.train.shape, config.patch_size, centre=(float(y) + 0.5, float(x) + 0.5)
+            )
+            patch = change_intensity(rng, cut(item.planes, view), strength=config.intensity)
+            target = cut(item.train, view, labels=True).astype(np.int64)
+            sample: Batch = {"image": patch.astype(np.float32), "target": target}
+            samples.append(sample)
+        batch = collate(samples)
+        if self.teacher is not None:
+            patches = self._patches(rng, self._unlabelled, self._unlabelled_cache)
+            changed = [change_intensity(rng, p, strength=config.intensity) for p in patches]
+            batch["unlabelled"] = np.stack(changed).astype(np.float32)
+        return batch
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give the loss on the annotated pixels, and the terms that are added to it."""
+        images = batch["image"]
+        terms = {}
+        if self.teacher is None:
+            logits = self.model(images)
+        else:
+            unlabelled = batch["unlabelled"]
+            both = self.model(torch.cat([images, unlabelled]))
+            logits, others = both.split([len(images), len(unlabelled)])
+            terms["consistency"] = self.teacher.consistency(others, unlabelled)
+        supervised = LOSSES[self.training_config.loss](logits, batch["target"])
+        if self._pulled:
+            terms["l2_start"] = 0.5 * self.training_config.l2_start * self._moved()
+        if not terms:
+            return {"loss": supervised}
+        return {
+            "loss": supervised + torch.stack([*terms.values()]).sum(),
+            "supervised": supervised,
+            **terms,
+        }
+
+    def _moved(self) -> Tensor:
+        """Give the squared distance of the pretrained weights from their start."""
+        squares = [
+            (parameter - self.get_buffer(f"start_{number}")).square().sum()
+            for number, parameter in enumerate(self._pulled)
+        ]
+        return torch.stack(squares).sum()
+
+    def after_step(self, step: int, total: int) -> None:
+        """Let the teacher follow."""
+        if self.teacher is not None:
+            self.teacher.follow(self.model, step, total)
+
+    def validate(self) -> dict[str, float]:
+        """Give the Dice score over held-out pixels."""
+        return self._validated(self.model)
+
+    def _validated(self, model: SegmentationModel) -> dict[str, float]:
+        device = next(model.parameters()).device
+
+        def pairs() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+            for item in self._readable(name for name in self.annotated if self._held[name].any()):
+                seen = item.validation != IGNORED
+                chances = predict_probabilities(
+                    model, item.planes, device=device, tiles=self._tiles
+                )
+                yield chances.argmax(0)[seen], item.validation[seen].astype(np.int64)
+
+        return self._score(pairs())
+
+    def rival(self, measured: dict[str, float]) -> Rival | None:
+        """Fit a linear probe to the features that training starts from.
+
+        The same fit as the mode ``probe``. With few annotations it is often better than what training from it
+        gives, and a network's own head is random where the run before had other classes.
+        """
+        if "dice" not in measured:
+            return None
+        device = next(self.model.parameters()).device
+        model = SegmentationModel(self.model.spec.model_copy(update={"head": "probe"}))
+        model.load_state_dict(self.model.state_dict(), strict=False)  # all but the probe
+        model.eval().to(device)
+        calibrate(model, self.project, device=device, tell=self.tell)
+        rng = np.random.default_rng(0)
+        embedded = [
+            embedded_pixels(
+                model,
+                item,
+                images=len(self.annotated),
+                rng=rng,
+                device=device,
+                tiles=self._tiles,
+            )
+            for item in self._readable(self.annotated)
+        ]
+        if not any(len(item.target) for item in embedded):  # their files have gone
+            return None
+        pixels = np.concatenate([item.train for item in embedded])
+        targets = np.concatenate([item.target for item in embedded])
+        probe = LinearProbe(
+            pixels, classes=len(model.spec.classes), l2=self.training_config.probe_l2
+        )
+        probe.converge(pixels, targets)
+        probe.fold_into(model.probe)
+        scores = self._validated(model)
+        if "dice" not in scores:
+            return None
+        self.tell(
+            f"Before training, validation Dice is {measured['dice']:.3f} as the network is, and "
+            f"{scores['dice']:.3f} with a linear probe on its features. "
+            "The better of them is kept unless training surpasses it.",
+            level="info",
+        )
+        return Rival(model=model, measured=scores)
