@@ -24,9 +24,10 @@ import torch
 from napari_medssl.engine.job import execute
 from napari_medssl.events import Progress
 from napari_medssl.learn.devices import choose_device, choose_threads
-from napari_medssl.learn.networks import ModelSpec, NetworkConfig, build_model
+from napari_medssl.learn.networks import ModelSpec, NetworkConfig
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.training import TrainingConfig
+from napari_medssl.learn.transfer import build_model
 from napari_medssl.project import Project
 
 

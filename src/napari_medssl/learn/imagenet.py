@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["announce", "imagenet_state"]
+__all__ = ["announce", "imagenet_state", "repository"]
 
 _FILE = "model.safetensors"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def imagenet_state(encoder: str, channels: int, depth: int) -> dict[str, Tensor]:
-    """Give the state of an encoder trained on ImageNet, its first layer adapted to `channels`.
+def imagenet_state(encoder: str, depth: int) -> dict[str, Tensor]:
+    """Give the state of an encoder trained on ImageNet, made for red, green and blue.
 
     Parameters
     ----------
     encoder : str
         Name in segmentation-models-pytorch, or ``tu-NAME`` for timm's.
-    channels, depth : int
+    depth : int
         Of the network the state is for.
 
     Raises
@@ -45,7 +45,7 @@ def imagenet_state(encoder: str, channels: int, depth: int) -> dict[str, Tensor]
     if encoder.startswith("tu-"):
         donor = smp.encoders.get_encoder(
             encoder,
-            in_channels=channels,
+            in_channels=3,
             depth=depth,
             weights=True,
             pretrained_cfg_overlay={"file": str(path)},
@@ -53,7 +53,6 @@ def imagenet_state(encoder: str, channels: int, depth: int) -> dict[str, Tensor]
     else:
         donor = smp.encoders.get_encoder(encoder, in_channels=3, depth=depth, weights=None)
         donor.load_state_dict(load_file(path))
-        donor.set_in_channels(channels, pretrained=True)
     state: dict[str, Tensor] = donor.state_dict()
     return state
 
@@ -74,6 +73,28 @@ def announce(encoder: str) -> str:
     megabytes = f"{size / 1e6:.1f} MB" if size else "size not announced"
     told = f"sha256 {sha256}" if sha256 else "no checksum announced"
     return f"Downloading the ImageNet weights of {encoder} from {url} ({megabytes}, {told})."
+
+
+def repository(encoder: str) -> str:
+    """Name the repository that the ImageNet weights of an encoder come from.
+
+    Raises
+    ------
+    MedsslError
+        If there are none for this encoder.
+    """
+    return _source(encoder)[0]
+
+
+def downloaded(encoder: str) -> Path | None:
+    """Give the file of an encoder's ImageNet weights if it is on this computer already; asks no server.
+
+    Raises
+    ------
+    MedsslError
+        If there are none for this encoder.
+    """
+    return _stored(*_source(encoder))
 
 
 def _fetch(encoder: str) -> Path:

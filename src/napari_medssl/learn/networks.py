@@ -1,42 +1,32 @@
-"""Segmentation networks by name, with multi-scale pixel features and self-describing weight files."""
+"""Segmentation networks by name, with multi-scale pixel features."""
 
 from __future__ import annotations
 
-import json
-import pickle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import segmentation_models_pytorch as smp
+import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from napari_medssl.config import Config, advanced
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn import vit_encoder
-from napari_medssl.learn.imagenet import imagenet_state
 from napari_medssl.project import ClassInfo, Normalisation
-from napari_medssl.project.checkpoint import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
 __all__ = [
     "EMBEDDING_SIZE",
+    "SPEC_VERSION",
     "ModelSpec",
     "NetworkConfig",
     "SegmentationModel",
-    "TransferReport",
-    "build_model",
     "encoder_names",
-    "load_encoder_file",
-    "load_model",
+    "input_statistics",
     "project_maps",
-    "save_model",
-    "transfer",
 ]
 
 vit_encoder.register()
@@ -71,7 +61,8 @@ class NetworkConfig(Config):
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse unknown encoders and a file choice without a file."""
-        if self.encoder not in encoder_names() and not self.encoder.startswith("tu-"):
+        foreign = self.encoder.startswith("tu-") and timm.is_model(self.encoder.removeprefix("tu-"))
+        if self.encoder not in encoder_names() and not foreign:
             raise ValueError(
                 f"there is no encoder {self.encoder!r}; known: {', '.join(encoder_names())}, "
                 "or any timm network as tu-NAME"
@@ -100,34 +91,19 @@ class ModelSpec(Config):
     because only features were learned."""
     method: str = ""
     ancestry: tuple[str, ...] = ()
-    """Runs this model descends from, oldest first, and its own name last."""
-
-
-class TransferReport(Config):
-    """Which parameters were taken over from a file or another run."""
-
-    source: str
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    """In the network, not (or with another shape) in the source: they keep their random start."""
-    unexpected: tuple[str, ...]
-    """In the source, not in the network: ignored."""
-
-    def text(self) -> str:
-        """Give the report as one sentence."""
-        parts = [
-            f"{len(self.matched)} of {len(self.matched) + len(self.missing)} tensors taken over"
-        ]
-        for label, names in (("missing", self.missing), ("unexpected", self.unexpected)):
-            if names:
-                shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-                parts.append(f"{len(names)} {label} ({shown})")
-        return f"Weights from {self.source}: {'; '.join(parts)}."
+    """What this model descends from, oldest first (ImageNet or a weights file, then runs), and its own name last."""
 
 
 def encoder_names() -> list[str]:
     """Names of all encoders that segmentation-models-pytorch brings itself, and of MedSASS's ViT-small."""
     return [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]
+
+
+def input_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give the mean and the deviation, per channel, by which images in [0, 1] are standardised for the encoder."""
+    if channels == 3:
+        return RGB_MEAN, RGB_STD
+    return (sum(RGB_MEAN) / 3,) * channels, (sum(RGB_STD) / 3,) * channels
 
 
 class SegmentationModel(nn.Module):
@@ -155,9 +131,7 @@ class SegmentationModel(nn.Module):
         self.spec = spec
         self.net: Any = _network(network, channels=len(spec.channels), classes=len(spec.classes))
         n = len(spec.channels)
-        mean, std = (
-            (RGB_MEAN, RGB_STD) if n == 3 else ([sum(RGB_MEAN) / 3] * n, [sum(RGB_STD) / 3] * n)
-        )
+        mean, std = input_statistics(n)
         self.register_buffer("input_mean", torch.tensor(mean).view(1, n, 1, 1), persistent=False)
         self.register_buffer("input_std", torch.tensor(std).view(1, n, 1, 1), persistent=False)
         widths = _widths(network) if isinstance(self.net, smp.Unet) else [DEEPLAB_WIDTH]
@@ -297,172 +271,6 @@ def project_maps(
         )
         total = total + part.float()
     return total
-
-
-def build_model(spec: ModelSpec, *, note: Callable[[str], None]) -> SegmentationModel:
-    """Build a network with the start its configuration asks for.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        What to build.
-    note : callable
-        Told, as a sentence, what the encoder started from.
-
-    Raises
-    ------
-    MedsslError
-        If ImageNet weights cannot be downloaded, or the file cannot be used.
-    """
-    model = SegmentationModel(spec)
-    network = spec.network
-    if network.encoder_weights == "imagenet":
-        state = imagenet_state(network.encoder, len(spec.channels), network.encoder_depth)
-        model.net.encoder.load_state_dict(state)
-        note(f"The encoder {network.encoder} starts from ImageNet weights.")
-    elif network.encoder_weights == "file":
-        assert network.weights_file is not None  # checked by NetworkConfig
-        report = load_encoder_file(model, Path(network.weights_file))
-        note(report.text())
-    return model
-
-
-def load_encoder_file(model: SegmentationModel, path: Path) -> TransferReport:
-    """Load encoder weights from a file, matching by name and shape.
-
-    Accepts ``.safetensors`` and torch's ``.pt``/``.pth`` (read without unpickling code). Names may be
-    the encoder's own (as in torchvision), or carry a prefix ending in ``encoder.``. A first layer
-    for another number of channels is adapted the way segmentation-models-pytorch does it.
-
-    Raises
-    ------
-    MedsslError
-        If the file cannot be read or not one tensor fits.
-    """
-    source = _read_state(path)
-    target = model.net.encoder.state_dict()
-    source = _strip_prefix(source, set(target))
-    for name, value in source.items():
-        if name in target and value.ndim == 4 and value.shape != target[name].shape:
-            source[name] = _adapt_channels(value, target[name].shape)
-    report = _take_over(model.net.encoder, target, source, str(path.name))
-    if not report.matched:
-        raise MedsslError(
-            f"{path} holds no tensor that fits the encoder {model.spec.network.encoder!r} "
-            f"(its first names: {', '.join(list(source)[:3])}).",
-            advice="Choose the encoder that the file was made for.",
-        )
-    return report
-
-
-def transfer(model: SegmentationModel, source: SegmentationModel, *, name: str) -> TransferReport:
-    """Start `model` from `source`: every tensor whose name and shape agree."""
-    return _take_over(model, model.state_dict(), source.state_dict(), name)
-
-
-def _take_over(
-    module: nn.Module, target: Mapping[str, Tensor], source: Mapping[str, Tensor], name: str
-) -> TransferReport:
-    matched = [k for k in target if k in source and source[k].shape == target[k].shape]
-    # Some smp encoders override load_state_dict to drop classifier keys and hide `strict`.
-    nn.Module.load_state_dict(module, {k: source[k] for k in matched}, strict=False)
-    return TransferReport(
-        source=name,
-        matched=tuple(matched),
-        missing=tuple(k for k in target if k not in set(matched)),
-        unexpected=tuple(k for k in source if k not in target),
-    )
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise MedsslError(f"There is no weights file {path}.")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise MedsslError(f"{path} is not a readable weights file: {error}") from error
-    except pickle.UnpicklingError as error:  # what weights_only=True raises at anything but tensors
-        raise MedsslError(
-            f"{path} holds more than tensors, so it is not opened (pickled code could run).",
-            advice="Save the network's state_dict alone, best as .safetensors.",
-        ) from error
-    while isinstance(loaded, dict):
-        nested = next((loaded[k] for k in ("state_dict", "model") if k in loaded), None)
-        if nested is None:
-            break
-        loaded = nested
-    if not isinstance(loaded, dict):
-        raise MedsslError(f"{path} holds a {type(loaded).__name__}, not a state_dict.")
-    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
-
-
-def _strip_prefix(source: dict[str, Tensor], target: set[str]) -> dict[str, Tensor]:
-    """Remove the prefix (up to the n-th dot) after which most names are the encoder's."""
-    prefixes = {""}
-    for name in source:
-        parts = name.split(".")
-        prefixes |= {".".join(parts[:n]) + "." for n in range(1, min(4, len(parts)))}
-    best = max(
-        sorted(prefixes, key=len),
-        key=lambda p: sum(name.startswith(p) and name[len(p) :] in target for name in source),
-    )
-    return {name.removeprefix(best): value for name, value in source.items()}
-
-
-def _adapt_channels(weight: Tensor, shape: torch.Size) -> Tensor:
-    if weight.shape[0] != shape[0] or weight.shape[2:] != shape[2:]:
-        return weight
-    old, new = weight.shape[1], shape[1]
-    if new == 1:
-        return weight.sum(1, keepdim=True)
-    cycled = weight[:, [c % old for c in range(new)]]
-    return cycled * (old / new)
-
-
-def save_model(model: SegmentationModel, path: Path) -> None:
-    """Write weights and spec into one ``.safetensors`` file, atomically."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    content = save(state, metadata={"napari_medssl": model.spec.model_dump_json()})
-    with atomic(path) as temporary:
-        temporary.write_bytes(content)  # safetensors' own writer hides the reason of a failure
-
-
-def load_model(path: Path) -> SegmentationModel:
-    """Rebuild a model from a file written by `save_model`; returned in eval mode.
-
-    Raises
-    ------
-    MedsslError
-        If the file is missing, damaged, of a newer version, or not one of ours.
-    """
-    if not path.is_file():
-        raise MedsslError(f"There is no model file {path}.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get("napari_medssl")
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise MedsslError(f"{path} cannot be read as a model: {error}") from error
-    if header is None:
-        raise MedsslError(
-            f"{path} holds weights but no description of their network, so it was not written by medssl."
-        )
-    data: dict[str, Any] = json.loads(header)
-    version = data.get("schema_version")
-    if isinstance(version, int) and version > SPEC_VERSION:
-        raise MedsslError(
-            f"{path} was written by a newer medssl (model version {version}, this one reads {SPEC_VERSION}).",
-            advice="Upgrade napari-medssl.",
-        )
-    # The weights are here now: where they once started from no longer matters, and the file may be gone.
-    data["network"] |= {"encoder_weights": "none", "weights_file": None}
-    spec: ModelSpec = ModelSpec.parse(data, where=str(path))
-    model = SegmentationModel(spec)
-    model.load_state_dict(state)
-    return model.eval()
 
 
 def _widths(network: NetworkConfig) -> list[int]:

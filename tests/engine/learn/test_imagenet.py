@@ -27,7 +27,7 @@ from napari_medssl.learn.imagenet import announce, imagenet_state
 def attempt():
     try:
         told = announce("mobilenet_v2")
-        state = imagenet_state("mobilenet_v2", 1, 3)
+        state = imagenet_state("mobilenet_v2", 3)
         return {"told": told, "shape": list(state["features.0.0.weight"].shape)}
     except MedsslError as error:
         return {"error": str(error)}
@@ -111,8 +111,7 @@ def test_a_download_tells_address_size_and_checksum_and_happens_once(
     assert f"127.0.0.1:{server.server_port}/smp-hub/mobilenet_v2.imagenet/resolve/" in told
     assert f"{len(server.content) / 1e6:.1f} MB" in told
     assert server.announced in told
-    assert first["shape"] == [32, 1, 3, 3]  # made for grey images
-    assert second["shape"] == [32, 1, 3, 3]
+    assert first["shape"] == second["shape"] == [32, 3, 3, 3]
     assert "downloaded before" in str(second["told"])
     assert sum("GET" in line and "/resolve/" in line for line in server.asked) == 1, server.asked
 

@@ -1,28 +1,20 @@
-"""Networks by name: features, weight files of ours and of others, and what is refused."""
+"""Networks by name: features, their files, and what is refused."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from napari_medssl.config import ConfigError
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.features import calibrate, pixel_embedding
-from napari_medssl.learn.networks import (
-    ModelSpec,
-    NetworkConfig,
-    SegmentationModel,
-    build_model,
-    load_model,
-    save_model,
-    transfer,
-)
+from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
+from napari_medssl.learn.weights import load_model, save_model
 from napari_medssl.project import Normalisation, Project, ProjectSettings
 
 CPU = torch.device("cpu")
@@ -43,7 +35,7 @@ def spec(channels: int = 1, encoder: str = "mobilenet_v2", **kwargs: object) -> 
     ("channels", "encoder"), [(1, "resnet18"), (2, "mobilenet_v2"), (3, "tu-resnet10t")]
 )
 def test_any_encoder_and_channel_count(channels: int, encoder: str) -> None:
-    model = build_model(spec(channels, encoder), note=lambda text: None).eval()
+    model = SegmentationModel(spec(channels, encoder)).eval()
     with torch.no_grad():
         assert model(torch.rand(1, channels, 32, 64)).shape == (1, 2, 32, 64)
 
@@ -60,7 +52,7 @@ def test_any_encoder_and_channel_count(channels: int, encoder: str) -> None:
 def test_the_papers_networks_give_logits_features_and_files(
     network: dict[str, object], project: Project, tmp_path: Path
 ) -> None:
-    model = build_model(spec(**network), note=lambda text: None).eval()
+    model = SegmentationModel(spec(**network)).eval()
     calibrate(model, project, device=CPU)
     images = torch.rand(1, 1, 64, 96)
     with torch.no_grad():
@@ -76,7 +68,7 @@ def test_the_papers_networks_give_logits_features_and_files(
 
 
 def test_the_first_stages_alone_are_the_first_of_all() -> None:
-    model = build_model(spec(), note=lambda text: None).eval()
+    model = SegmentationModel(spec()).eval()
     images = torch.rand(1, 1, 32, 64)
     with torch.no_grad():
         first, whole = model.stages(images, count=2), model.stages(images)
@@ -93,7 +85,7 @@ def test_a_transformer_in_a_dilated_network_is_refused() -> None:
 
 def test_embedding_equals_projecting_the_upsampled_stages(project: Project) -> None:
     torch.manual_seed(0)
-    model = build_model(spec(), note=lambda text: None).eval()
+    model = SegmentationModel(spec()).eval()
     calibrate(model, project, device=CPU)
     images = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
@@ -110,7 +102,7 @@ def test_embedding_equals_projecting_the_upsampled_stages(project: Project) -> N
 
 
 def test_embedding_covers_every_pixel_of_an_odd_sized_image(project: Project) -> None:
-    model = build_model(spec(), note=lambda text: None).eval()
+    model = SegmentationModel(spec()).eval()
     calibrate(model, project, device=CPU)
     planes = np.random.default_rng(0).random((1, 37, 50), dtype=np.float32)
     assert pixel_embedding(model, planes, stride=1, device=CPU).shape == (37, 50, 64)
@@ -118,7 +110,7 @@ def test_embedding_covers_every_pixel_of_an_odd_sized_image(project: Project) ->
 
 
 def test_a_saved_model_comes_back_as_it_was(tmp_path: Path) -> None:
-    model = build_model(spec(), note=lambda text: None).eval()
+    model = SegmentationModel(spec()).eval()
     save_model(model, tmp_path / "m.safetensors")
     again = load_model(tmp_path / "m.safetensors")
     images = torch.rand(1, 1, 32, 32)
@@ -127,60 +119,32 @@ def test_a_saved_model_comes_back_as_it_was(tmp_path: Path) -> None:
     assert again.spec == model.spec
 
 
-def test_transfer_takes_what_fits_and_says_what_does_not() -> None:
-    small, large = (SegmentationModel(spec(encoder=e)) for e in ("mobilenet_v2", "mobilenet_v2"))
-    report = transfer(large, small, name="run")
-    assert not report.missing
-    other = SegmentationModel(spec(encoder="resnet18"))
-    report = transfer(other, small, name="run")
-    assert any("encoder" in name for name in report.missing)
-    assert torch.equal(other.net.segmentation_head[0].weight, small.net.segmentation_head[0].weight)
-
-
-@pytest.mark.parametrize("prefix", ["", "module.encoder_q.", "encoder."])
-def test_encoder_weights_from_a_file_of_another_program(tmp_path: Path, prefix: str) -> None:
-    donor = SegmentationModel(spec(3)).net.encoder.state_dict()
-    foreign = {prefix + k: v.clone() for k, v in donor.items()} | {"fc.weight": torch.zeros(2, 2)}
-    torch.save({"state_dict": foreign}, tmp_path / "w.pth")
-    notes: list[str] = []
-    config = {"encoder_weights": "file", "weights_file": str(tmp_path / "w.pth")}
-    model = build_model(spec(3, **config), note=notes.append)
-    state = model.net.encoder.state_dict()
-    assert all(torch.equal(state[k], v) for k, v in donor.items())
-    assert "1 unexpected" in notes[0]
-
-
-def test_imagenet_weights_from_the_real_file(real_data: Path) -> None:
-    path = real_data / "weights" / "mobilenet_v2_imagenet_torchvision.safetensors"
-    config = {"encoder_weights": "file", "weights_file": str(path), "encoder_depth": 5}
-    notes: list[str] = []
-    model = build_model(spec(1, **config), note=notes.append)
-    first = load_file(path)["features.0.0.weight"]
-    torch.testing.assert_close(
-        model.net.encoder.features[0][0].weight.detach(), first.sum(1, keepdim=True)
-    )
-    assert "missing" not in notes[0]
-
-
-def test_pickled_code_is_not_run(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.mkdir, (str(tmp_path / "owned"),)
-
-    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
-    config = {"encoder_weights": "file", "weights_file": str(tmp_path / "evil.pth")}
-    with pytest.raises(MedsslError, match="pickled"):
-        build_model(spec(3, **config), note=lambda text: None)
-    assert not (tmp_path / "owned").exists()
-
-
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"", "cannot be read"), (b"not weights at all", "cannot be read")],
+    ("damage", "reason"),
+    [
+        (b"", "cannot be read"),
+        (b"not weights at all", "cannot be read"),
+        ("{", "header is no JSON"),
+        ("[1]", "holds no JSON object"),
+        ({"network": None}, "network = None"),
+        ({"network": {"encoder": "tu-nonsense"}}, "no encoder 'tu-nonsense'"),
+        ({}, "1 of its tensors .*shape.*segmentation_head"),
+    ],
+    ids=["empty", "noise", "no JSON", "no object", "no network", "no encoder", "tensors"],
 )
-def test_damaged_models_are_refused_in_words(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_damaged_models_are_refused_in_words(
+    tmp_path: Path, damage: bytes | str | dict[str, object], reason: str
+) -> None:
     path = tmp_path / "m.safetensors"
-    path.write_bytes(content)
+    model = SegmentationModel(spec())
+    if isinstance(damage, bytes):
+        path.write_bytes(damage)
+    else:
+        state = {k: v for k, v in model.state_dict().items() if k != "net.segmentation_head.0.bias"}
+        header = damage
+        if isinstance(damage, dict):
+            header = json.dumps(json.loads(model.spec.model_dump_json()) | damage)
+        save_file(state, path, metadata={"napari_medssl": str(header)})
     with pytest.raises(MedsslError, match=reason):
         load_model(path)
 
@@ -190,16 +154,8 @@ def test_models_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     data = json.loads(model.spec.model_dump_json()) | {"schema_version": 99, "novelty": 1}
     path = tmp_path / "m.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata={"napari_medssl": json.dumps(data)})
-    with pytest.raises(MedsslError, match="newer medssl"):
+    with pytest.raises(MedsslError, match="newer napari-medssl"):
         load_model(path)
-
-
-def test_imagenet_download_without_a_network_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(MedsslError, match=r"could not be downloaded.*give the file"):
-        build_model(spec(3, encoder_weights="imagenet"), note=lambda text: None)
 
 
 @pytest.mark.parametrize(
