@@ -13,6 +13,7 @@ from napari_medssl.project.channels import choose, default_choice
 from napari_medssl.project.checkpoint import read_json, write_json
 from napari_medssl.project.entries import load_entries
 from napari_medssl.project.folder import ImageFolder
+from napari_medssl.project.image_rules import assign, stored_rule
 from napari_medssl.project.images import split_plane
 from napari_medssl.project.listing import LAYERS, is_project, list_files
 from napari_medssl.project.mask_names import twins
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.project.channels import Choice
     from napari_medssl.project.entries import Entry
+    from napari_medssl.project.image_rules import ImageRule
     from napari_medssl.project.layers import Indexable
     from napari_medssl.project.masks import ImportReport, MasksAs
     from napari_medssl.project.report import FolderReport
@@ -41,6 +43,7 @@ QUICK_SAMPLE = 24
 """So many files are opened to choose the channels of a project that is made quickly."""
 
 _CACHES = frozenset({"scan", "fingerprints"})
+_RULES = frozenset({"groups", "image_labels"})
 
 
 class Project(ImageFolder):
@@ -71,6 +74,8 @@ class Project(ImageFolder):
         recursive: bool = True,
         channels: Sequence[str | int] | None = None,
         axes: Mapping[str, str] | None = None,
+        groups: ImageRule | None = None,
+        image_labels: ImageRule | None = None,
         empty: bool = False,
         quick: bool = False,
         progress: Callable[[int, int], None] | None = None,
@@ -94,6 +99,8 @@ class Project(ImageFolder):
             all channels if the files agree on their number and it is at most 4, or the first.
         axes : mapping, optional
             How stored axes are to be read where the file does not tell, such as ``{"QYX": "CYX"}``.
+        groups, image_labels : PatternRule or TableRule, optional
+            Which images belong together, and the class of each image as a whole; see `image_rules`.
         empty : bool
             The folder may be without images: they will come from layers (`add_layer`).
         quick : bool
@@ -135,6 +142,8 @@ class Project(ImageFolder):
         if mask_folder is not None:
             # A wrong folder is refused before anything is written.
             find_masks(made.images, mask_folder, image_root=root)
+        rules = {"groups": groups, "image_labels": image_labels}
+        made.settings = made.settings.model_copy(update=made._usable(rules))
         write_settings(path, made.settings)
         made._save_cache()
         if mask_folder is not None:
@@ -224,7 +233,8 @@ class Project(ImageFolder):
         ConfigError
             If a value is not allowed.
         MedsslError
-            If a class that is to go is still used in annotations.
+            If a class that is to go is still used in annotations, or a rule for `groups` or `image_labels` gives no
+            image a value.
         """
         fixed = sorted({"schema_version", "image_root"} & changes.keys())
         if fixed:
@@ -243,10 +253,26 @@ class Project(ImageFolder):
         settings: ProjectSettings = ProjectSettings.parse(
             {**current.model_dump(), **changes}, where=self.name
         )
+        rules = {key: getattr(settings, key) for key in _RULES & changes.keys()}
+        settings = settings.model_copy(update=self._usable(rules))
         if len(settings.classes) < len(current.classes):
             self._check_unused(current, len(settings.classes))
         write_settings(self.path, settings)
         self._apply(settings)
+
+    def groups(self) -> dict[str, str]:
+        """Give image -> the group it belongs to (a patient, a plate), for the images that have one.
+
+        Raises
+        ------
+        MedsslError
+            If the table that says so cannot be read any more, or fits no image.
+        """
+        return self._values(self.settings.groups)
+
+    def image_labels(self) -> dict[str, str]:
+        """Give image -> its class as a whole, for the images that have one; errors as for `groups`."""
+        return self._values(self.settings.image_labels)
 
     def runs(self) -> list[Run]:
         """Give all runs, the newest first."""
@@ -435,6 +461,17 @@ class Project(ImageFolder):
         elif (settings.recursive, settings.excluded) != (before.recursive, before.excluded):
             catalogue.recursive, catalogue.excluded = settings.recursive, settings.excluded
             self.rescan()
+
+    def _values(self, rule: ImageRule | None) -> dict[str, str]:
+        return assign(rule, self.images, folder=self.path) if rule is not None else {}
+
+    def _usable(self, rules: Mapping[str, ImageRule | None]) -> dict[str, ImageRule | None]:
+        """Give rules as they are stored; refuses those that give no image a value."""
+        kept = {}
+        for key, rule in rules.items():
+            kept[key] = stored_rule(rule, self.path) if rule is not None else None
+            self._values(kept[key])
+        return kept
 
     def _check_unused(self, current: ProjectSettings, keep: int) -> None:
         for name in self.annotations.annotated():

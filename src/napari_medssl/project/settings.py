@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from napari_medssl.config import Config, refuse_newer, version_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import atomic, read_json, write_json
+from napari_medssl.project.image_rules import ImageRule
 
 __all__ = [
     "BACKGROUND",
@@ -29,7 +30,7 @@ __all__ = [
     "write_settings",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 GREY = ("grey",)
 RGB = ("red", "green", "blue")
@@ -64,7 +65,7 @@ class Normalisation(Config):
 class ProjectSettings(Config):
     """The settings of a project."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     image_root: str = Field(min_length=1)
     """The image folder, relative to the project folder, with forward slashes."""
     recursive: bool = True
@@ -82,6 +83,10 @@ class ProjectSettings(Config):
     """What the values of imported class masks mean: value in the mask -> label value."""
     task: Literal["semantic"] = "semantic"
     normalisation: Normalisation = Normalisation()
+    groups: ImageRule | None = None
+    """Which images belong together (a patient's, a plate's): such are never parted between training and test."""
+    image_labels: ImageRule | None = None
+    """The class of each image as a whole."""
 
     @field_validator("image_root")
     @classmethod
@@ -148,10 +153,11 @@ def load_settings(folder: Path) -> ProjectSettings:
 def migrate(stored: Any) -> Any:
     """Bring what an older version stored to the present schema; anything else is given back as it is.
 
-    Schema 2 added `channel_indices` and `axes`, whose defaults mean what schema 1 did.
+    Schema 2 added `channel_indices` and `axes`, schema 3 `groups` and `image_labels`; their defaults mean what the
+    older ones did.
     """
-    if version_of(stored) == 1:
-        return {**stored, "schema_version": 2}
+    if version_of(stored) in (1, 2):
+        return {**stored, "schema_version": SCHEMA_VERSION}
     return stored
 
 
