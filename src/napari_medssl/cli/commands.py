@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medssl.cli import explore
+from napari_medssl.cli import explore, planning
 from napari_medssl.cli.arguments import is_run_folder, open_project, open_run, run_job
 from napari_medssl.cli.display import Sink, stop_on_signal
+from napari_medssl.cli.experiment import experiment
 from napari_medssl.cli.settings import assign, fields, read_config
 from napari_medssl.config import ConfigError
 from napari_medssl.errors import MedsslError
@@ -36,6 +37,7 @@ _COUNT_SECONDS = 0.5
 def _init(args: argparse.Namespace, sink: Sink) -> int:
     from napari_medssl.project import Project
 
+    rules = planning.image_rules(args)
     project = Project.create(
         args.folder,
         project=args.project,
@@ -44,6 +46,8 @@ def _init(args: argparse.Namespace, sink: Sink) -> int:
         recursive=not args.flat,
         channels=args.channels,
         axes=_axes(args.axes),
+        groups=rules.get("groups"),
+        image_labels=rules.get("image_labels"),
         progress=_counting(sink),
     )
     parts = [project.report.text()]
@@ -55,6 +59,9 @@ def _init(args: argparse.Namespace, sink: Sink) -> int:
     if project.imported is not None:
         parts.append(project.imported.text())
         data["masks"] = project.imported.model_dump(mode="json")
+    known, text = planning.told(project, only_given=True)
+    data |= known
+    parts += [text] if text else []
     sink.result(data, "\n".join([*parts, f"Project: {project.path}"]))
     return DONE
 
@@ -89,9 +96,11 @@ def _check(args: argparse.Namespace, sink: Sink) -> int:
 
 def _pretrain(args: argparse.Namespace, sink: Sink) -> int:
     job = _base(args, "pretrain")
+    if args.recommended:
+        job = _recommended(args, sink, given=job)
     job["method"] = args.method or job.get("method", DEFAULT_METHOD)
     if args.from_run is not None:
-        job["from_run"] = open_run(open_project(args.project), args.from_run).name
+        job["from_run"] = _run_or_folder(open_project(args.project), args.from_run)
     return _train(job, args, sink)
 
 
@@ -100,7 +109,7 @@ def _finetune(args: argparse.Namespace, sink: Sink) -> int:
     if args.from_run == "none":
         job["from_run"] = None
     elif args.from_run is not None:
-        job["from_run"] = open_run(open_project(args.project), args.from_run).name
+        job["from_run"] = _run_or_folder(open_project(args.project), args.from_run)
     elif "from_run" not in job:
         job["from_run"] = _newest_pretraining(open_project(args.project), sink)
     if args.mode is not None:
@@ -146,6 +155,20 @@ def _predict(args: argparse.Namespace, sink: Sink) -> int:
     return run_job(_with_device(job, args), sink)
 
 
+def _export(args: argparse.Namespace, sink: Sink) -> int:
+    project = open_project(args.project)
+    job = {
+        "kind": "export",
+        "project": str(project.path),
+        "run": _run_or_folder(project, args.run),
+        "out": args.out,
+        "part": args.part,
+        "names": args.names,
+        "overwrite": args.overwrite,
+    }
+    return run_job(job, sink)
+
+
 def _evaluate(args: argparse.Namespace, sink: Sink) -> int:
     from napari_medssl.engine.predicting import score, with_truth
     from napari_medssl.project import load_truth
@@ -156,12 +179,12 @@ def _evaluate(args: argparse.Namespace, sink: Sink) -> int:
     if out.suffix not in (".json", ".csv"):
         raise ConfigError(f"--out {out}: scores are written as .json or .csv.")
     truth = load_truth(project, args.truth, masks_as=args.masks_as)
-    names = with_truth(project, args.images, truth)
+    names, skipped = with_truth(project, run, args.images, truth)
     job = {"kind": "predict", "project": str(project.path), "run": run.name, "images": names}
     code = run_job(_with_device(job, args), sink)
     if code != DONE:
         return code
-    evaluation = score(project, run, truth, names)
+    evaluation = score(project, run, truth, names, skipped)
     (evaluation.to_csv if out.suffix == ".csv" else evaluation.to_json)(out)
     data = {**evaluation.model_dump(mode="json"), "path": str(out)}
     sink.result(data, f"{evaluation.table()}\n\nwritten to {out}")
@@ -230,15 +253,19 @@ def _doctor(args: argparse.Namespace, sink: Sink) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace, Sink], int]] = {
     "init": _init,
     "check": _check,
+    "recommend": planning.recommend,
+    "groups": planning.groups,
     "pretrain": _pretrain,
     "finetune": _finetune,
     "resume": _resume,
     "predict": _predict,
     "evaluate": _evaluate,
+    "export": _export,
     "embed": explore.embed,
     "similar": explore.similar,
     "neighbours": explore.neighbours,
     "colours": explore.colours,
+    "experiment": experiment,
     "runs": _runs,
     "describe": _describe,
     "demo": _demo,
@@ -284,6 +311,22 @@ def _base(args: argparse.Namespace, kind: str) -> dict[str, Any]:
     return {**job, "kind": kind, "project": str(open_project(args.project).path)}
 
 
+def _recommended(args: argparse.Namespace, sink: Sink, *, given: dict[str, Any]) -> dict[str, Any]:
+    """Put what is recommended under what a job says itself."""
+    from napari_medssl.learn.recommend import recommend
+
+    found = recommend(
+        open_project(args.project),
+        method=args.method or given.get("method"),
+        device=args.device or given.get("device", "auto"),
+    )
+    sink(Note(text=f"As recommended: {found.headline()}."))
+    parts = {
+        name: {**found.job[name], **(given.get(name) or {})} for name in ("network", "training")
+    }
+    return {**found.job, **given, **parts}
+
+
 def _train(job: dict[str, Any], args: argparse.Namespace, sink: Sink) -> int:
     """Put the options that trainings share into the job, and run it."""
     network = dict(job.get("network") or {})
@@ -295,11 +338,20 @@ def _train(job: dict[str, Any], args: argparse.Namespace, sink: Sink) -> int:
         network |= {"encoder_weights": "file", "weights_file": args.weights}
     if network:
         job["network"] = network
+    if args.take is not None:
+        job["take"] = args.take
     if args.seed is not None:
         job["seed"] = args.seed
     if args.settings:
         assign(job, args.settings, _known_fields(job))
     return run_job(_with_device(job, args), sink)
+
+
+def _run_or_folder(project: Project, text: str) -> str:
+    """Give the name of a run of the project, or the whole path of one that lies elsewhere."""
+    if is_run_folder(text) and given(text).resolve().parent != project.path / "runs":
+        return str(given(text).resolve())
+    return open_run(project, text).name
 
 
 def _with_device(job: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Human:
         elif isinstance(event, Paused | Resumed):
             self._line(f"  {event.event} at step {event.step}")
         elif isinstance(event, Saved):
-            if event.what in ("report", "heat"):
+            if event.what in ("report", "heat", "export"):
                 self._line(f"  wrote {event.path}")
         elif isinstance(event, Failed):
             self._line(f"medssl: {event.error} {event.advice}".rstrip())

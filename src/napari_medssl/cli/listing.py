@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_medssl.cli.settings import fields
+from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Progress, Started
+from napari_medssl.project.weights_header import ancestry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,10 +34,11 @@ def list_runs(project: Project) -> tuple[list[dict[str, Any]], str]:
             entry["status"],
             f"{entry['step']}/{entry['total']}" if entry["total"] else "",
             f"{entry['score']} {entry['best']:.4g}" if entry["score"] else "",
+            entry["problem"] or " > ".join(entry["ancestry"]),
         ]
         for entry in data
     ]
-    return data, table(["run", "kind", "method", "status", "steps", "best"], rows)
+    return data, table(["run", "kind", "method", "status", "steps", "best", "descends from"], rows)
 
 
 def list_methods(known: Description) -> str:
@@ -143,6 +146,10 @@ def _run_entry(run: Run) -> dict[str, Any]:
             step, total = event.step, event.total
         elif isinstance(event, Done):
             summary = event.summary
+    try:
+        descent, problem = ancestry(run), ""
+    except MedsslError as error:  # one damaged file does not hide the other runs
+        descent, problem = (), error.message
     metrics = run.metrics()
     score = next((name for name in _BEST if metrics.get(name)), "")
     return {
@@ -154,5 +161,7 @@ def _run_entry(run: Run) -> dict[str, Any]:
         "total": total,
         "score": score,
         "best": _BEST[score](value for _, value in metrics[score]) if score else None,
+        "ancestry": list(descent),
+        "problem": problem,
         "summary": summary,
     }

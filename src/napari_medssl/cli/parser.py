@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from napari_medssl import __version__
-from napari_medssl.cli import explore_parser
+from napari_medssl.cli import experiment_parser, explore_parser, planning_parser
 from napari_medssl.cli.options import add_device, add_project
 
 __all__ = ["COMMANDS", "build_parser"]
@@ -13,15 +13,19 @@ __all__ = ["COMMANDS", "build_parser"]
 COMMANDS = {
     "init": "make a project of an image folder",
     "check": "look at every image of a project whole and say what is wrong",
+    "groups": "say which images belong together, and the class of each",
+    "recommend": "plan a pretraining that suits the folder and this computer",
     "pretrain": "learn from the images alone, without labels",
     "finetune": "learn from the annotated images",
     "resume": "go on where a run stopped",
     "predict": "segment a project, or any folder",
     "evaluate": "score the predictions of a run against truth",
+    "export": "write the weights of a run, or a part of them, for use elsewhere",
     "embed": "store the pixel features of a folder",
     "similar": "map how alike all pixels of an image, or a folder, are to some",
     "neighbours": "list the images most and least like one",
     "colours": "colour images by their features",
+    "experiment": "compare pretraining methods on a folder with full truth",
     "runs": "list the runs of a project and how they ended",
     "describe": "list the methods, or the settings of one",
     "demo": "do the whole loop on small images and write a report",
@@ -108,6 +112,7 @@ def _init(parser: argparse.ArgumentParser) -> None:
         help="how to read the axes of stacks that do not tell, such as QYX=CYX: T time, Z depth, "
         "P position, C channel, S colour; can be given several times",
     )
+    planning_parser.add_image_rules(parser)
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
@@ -134,7 +139,15 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
         help="the pretext method (default: medsass; `medssl describe` lists them)",
     )
     parser.add_argument(
-        "--from", dest="from_run", metavar="RUN", help="start from the weights of this run"
+        "--recommended",
+        action="store_true",
+        help="what `medssl recommend` says, for everything that is not given here",
+    )
+    parser.add_argument(
+        "--from",
+        dest="from_run",
+        metavar="RUN",
+        help="start from the weights of this run: its name, or the folder of another project's",
     )
     _training(parser)
 
@@ -146,8 +159,8 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="from_run",
         metavar="RUN|none",
-        help="the run to start from; none starts from scratch (default: the newest pretraining "
-        "run of the project, none if there is none)",
+        help="the run to start from, by name or by the folder of another project's; none starts "
+        "from scratch (default: the newest pretraining run of the project, none if there is none)",
     )
     parser.add_argument(
         "--mode",
@@ -198,10 +211,11 @@ def _predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
-    """Score a run against truth: Dice and intersection over union.
+    """Score a run against truth: Dice, intersection over union, precision and recall.
 
     The images are predicted first. Truth is matched by file name; pixels that are not annotated in
-    it take no part. Leave out the images that the run was trained on, or the scores flatter.
+    it take no part. Images on which the run was fine-tuned are left out; images that are all but
+    copies of them are named.
     """
     add_project(parser)
     parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
@@ -217,8 +231,36 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
+def _export(parser: argparse.ArgumentParser) -> None:
+    """Write the weights of a run, or a part of them, into a .safetensors file.
+
+    The file starts other networks here (--weights FILE) and, under the names of smp, in your own
+    programs. Its header tells the network, and how images are to be standardised.
+    """
+    add_project(parser)
+    parser.add_argument(
+        "--run", required=True, metavar="RUN", help="its name, latest, or the path of a run folder"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="the file, .safetensors")
+    parser.add_argument(
+        "--part",
+        choices=("encoder", "encoder+decoder", "whole"),
+        default="encoder",
+        help="what to write (default: encoder)",
+    )
+    parser.add_argument(
+        "--names",
+        choices=("medssl", "smp", "encoder"),
+        default="medssl",
+        help="what to call the tensors: as in a run's own files (medssl, the default), as "
+        "segmentation-models-pytorch does (smp), or as the encoder alone does in torchvision or "
+        "timm (encoder)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
 def _runs(parser: argparse.ArgumentParser) -> None:
-    """List the runs of a project: status, method, steps, best score."""
+    """List the runs of a project: status, method, steps, best score, and what they descend from."""
     add_project(parser)
 
 
@@ -271,6 +313,12 @@ def _masks_as(parser: argparse.ArgumentParser) -> None:
 
 
 def _training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--take",
+        choices=("encoder", "encoder+decoder", "everything"),
+        help="what is taken over from the run it starts from: the encoder, all but the last layer, "
+        "or everything, the last layer where the classes are the same (default)",
+    )
     parser.add_argument("--encoder", metavar="NAME", help="the network's encoder")
     parser.add_argument(
         "--weights",
@@ -294,12 +342,15 @@ def _training(parser: argparse.ArgumentParser) -> None:
 _BUILDERS = {
     "init": _init,
     "check": _check,
+    **planning_parser.BUILDERS,
     "pretrain": _pretrain,
     "finetune": _finetune,
     "resume": _resume,
     "predict": _predict,
     "evaluate": _evaluate,
+    "export": _export,
     **explore_parser.BUILDERS,
+    **experiment_parser.BUILDERS,
     "runs": _runs,
     "describe": _describe,
     "demo": _demo,
@@ -311,10 +362,13 @@ _EXAMPLES = {
         "medssl init images/",
         "medssl init images/ --project my-project --masks masks/ --masks-as instances",
         "medssl init stacks/ --channels DAPI GFP --axes QYX=ZYX",
+        "medssl init images/ --groups-csv list.tsv --groups-column patient",
     ),
     "check": ("medssl check my-project", "medssl check my-project --images /data/images"),
+    **planning_parser.EXAMPLES,
     "pretrain": (
         "medssl pretrain my-project",
+        "medssl pretrain my-project --recommended",
         "medssl pretrain my-project --method medsass --set training.steps=2000 --set polarity=dark",
         "medssl pretrain my-project --encoder resnet50 --weights imagenet",
         "medssl pretrain my-project --config job.yaml --set training.steps=50",
@@ -333,7 +387,12 @@ _EXAMPLES = {
         "medssl evaluate my-project --run latest --truth truth/",
         "medssl evaluate my-project --run latest --truth truth/ --images c.png --out scores.csv",
     ),
+    "export": (
+        "medssl export my-project --run latest --out encoder.safetensors",
+        "medssl export my-project --run latest --part encoder+decoder --names smp --out unet.safetensors",
+    ),
     **explore_parser.EXAMPLES,
+    **experiment_parser.EXAMPLES,
     "runs": ("medssl runs my-project",),
     "describe": ("medssl describe", "medssl describe medsass", "medssl describe --json"),
     "demo": (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medssl.engine.calls import OnEvent, events_of, opened
+from napari_medssl.engine.experiment.call import experiment
 from napari_medssl.engine.exploring import (
     Comparison,
     colours,
@@ -19,6 +20,8 @@ from napari_medssl.engine.exploring import (
 )
 from napari_medssl.engine.predicting import score, with_truth
 from napari_medssl.events import Done, Saved
+from napari_medssl.learn.recommend import recommend as _recommend
+from napari_medssl.plan import Recommendation
 from napari_medssl.project import MasksAs, Project, Run, load_truth
 
 if TYPE_CHECKING:
@@ -27,13 +30,18 @@ if TYPE_CHECKING:
     from napari_medssl.evaluate import Evaluation
     from napari_medssl.learn.devices import DeviceName
     from napari_medssl.learn.finetune import Mode
+    from napari_medssl.learn.transfer import Part
+    from napari_medssl.learn.weights import ExportNames, ExportPart
 
 __all__ = [
     "Comparison",
+    "Recommendation",
     "colours",
     "compare",
     "embed",
     "evaluate",
+    "experiment",
+    "export",
     "finetune",
     "label_similar",
     "make_query",
@@ -41,6 +49,7 @@ __all__ = [
     "predict",
     "pretrain",
     "rank",
+    "recommend",
     "resume",
     "similar",
 ]
@@ -53,7 +62,8 @@ def pretrain(
     config: Mapping[str, Any] | None = None,
     network: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
-    from_run: str | None = None,
+    from_run: str | Path | Run | None = None,
+    take: Part = "everything",
     device: DeviceName = "auto",
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -68,8 +78,10 @@ def pretrain(
         Key of a pretext method (``medssl describe`` lists them).
     config, network, training : mapping, optional
         Settings that differ from the defaults, of the method, of `NetworkConfig`, of `TrainingConfig`.
-    from_run : str, optional
-        Name of an earlier run to start from.
+    from_run : str, path or Run, optional
+        An earlier run to start from: its name, or a run of another project.
+    take : {"everything", "encoder+decoder", "encoder"}
+        What is taken over from that run; the last layer only where the classes are the same.
     device : {"auto", "cpu", "cuda", "mps"}
         Where to compute.
     seed : int
@@ -95,7 +107,8 @@ def pretrain(
             "method_config": dict(config or {}),
             "network": dict(network or {}),
             "training": dict(training or {}),
-            "from_run": from_run,
+            "from_run": _named(from_run),
+            "take": take,
             "device": device,
             "seed": seed,
         },
@@ -103,10 +116,38 @@ def pretrain(
     )
 
 
+def recommend(
+    project: Project | str | Path, *, method: str | None = None, device: DeviceName = "auto"
+) -> Recommendation:
+    """Plan a pretraining that suits a project and this computer; nothing is trained or changed.
+
+    Parameters
+    ----------
+    project : Project or path
+        The project.
+    method : str, optional
+        Plan for this pretext method; otherwise the images decide.
+    device : {"auto", "cpu", "cuda", "mps"}
+        Where to compute.
+
+    Returns
+    -------
+    Recommendation
+        The choices, each with the reason; ``job`` holds the settings that `pretrain` takes.
+
+    Raises
+    ------
+    MedsslError
+        If no image can be read, or there is no such method or device.
+    """
+    return _recommend(opened(project), method=method, device=device)
+
+
 def finetune(
     project: Project | str | Path,
     *,
-    from_run: str | None = None,
+    from_run: str | Path | Run | None = None,
+    take: Part = "everything",
     mode: Mode = "frozen",
     images: Iterable[str] | None = None,
     network: Mapping[str, Any] | None = None,
@@ -121,8 +162,10 @@ def finetune(
     ----------
     project : Project or path
         The project.
-    from_run : str, optional
-        Name of the run to start from; a fresh network otherwise.
+    from_run : str, path or Run, optional
+        The run to start from: its name, or a run of another project; a fresh network otherwise.
+    take : {"everything", "encoder+decoder", "encoder"}
+        As for `pretrain`.
     mode : {"probe", "frozen", "full"}
         Linear probe on the features, decoder on a frozen encoder, or the whole network.
     images : iterable of str, optional
@@ -146,7 +189,8 @@ def finetune(
         project,
         {
             "kind": "finetune",
-            "from_run": from_run,
+            "from_run": _named(from_run),
+            "take": take,
             "mode": mode,
             "images": None if images is None else list(images),
             "network": dict(network or {}),
@@ -206,7 +250,7 @@ def predict(
     job = {
         "kind": "predict",
         "project" if is_project else "folder": str(path),
-        "run": str(run.path if isinstance(run, Run) else run),
+        "run": _named(run),
         "out": None if out is None else str(out),
         "images": None if images is None else list(images),
         "overwrite": overwrite,
@@ -229,7 +273,7 @@ def evaluate(
     device: DeviceName = "auto",
     on_event: OnEvent | None = None,
 ) -> Evaluation:
-    """Predict the images that have truth with a run, and score them.
+    """Predict the images that have truth with a run, and score them; images on which it was fine-tuned are left out.
 
     Parameters
     ----------
@@ -249,13 +293,80 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Scores per image and class, their means, and pooled over all pixels.
+        Scores per image and class, their means with intervals, and pooled over all pixels.
+
+    Raises
+    ------
+    MedsslError
+        If no image is left to score.
     """
     project = opened(project)
     found = load_truth(project, truth, masks_as=masks_as)
-    names = with_truth(project, images, found)
+    names, skipped = with_truth(project, project.run(run), images, found)
     predict(project, run=run, images=names, device=device, on_event=on_event)
-    return score(project, project.run(run), found, names)
+    return score(project, project.run(run), found, names, skipped)
+
+
+def export(
+    run: str | Path | Run,
+    out: str | Path,
+    *,
+    project: Project | str | Path | None = None,
+    part: ExportPart = "encoder",
+    names: ExportNames = "medssl",
+    overwrite: bool = False,
+    on_event: OnEvent | None = None,
+) -> Path:
+    """Write the weights of a run, or a part of them, into a file for use elsewhere.
+
+    Parameters
+    ----------
+    run : str, path or Run
+        Which model: a run, its folder, or its name in `project`.
+    out : path
+        The file to write, ``.safetensors``.
+    project : Project or path, optional
+        Needed where the run is given by its name.
+    part : {"encoder", "encoder+decoder", "whole"}
+        What to write.
+    names : {"medssl", "smp", "encoder"}
+        What to call the tensors: as here (a whole model opens again), as segmentation-models-pytorch does, or as the
+        encoder alone does in torchvision or timm.
+    overwrite : bool
+        Replace a file that exists.
+    on_event : callable, optional
+        Called with every event.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    MedsslError
+        If the run has no weights, the file exists, or it cannot be written.
+    """
+    place = project.path if isinstance(project, Project) else project
+    job = {
+        "kind": "export",
+        "project": None if place is None else str(place),
+        "run": _named(run),
+        "out": str(out),
+        "part": part,
+        "names": names,
+        "overwrite": overwrite,
+    }
+    for _ in events_of(job, on_event):
+        pass
+    return Path(out)
+
+
+def _named(run: str | Path | Run | None) -> str | None:
+    """Write down a run as jobs do: its name, or the whole path of its folder."""
+    if isinstance(run, Run):
+        return str(run.path)
+    return str(run.resolve()) if isinstance(run, Path) else run
 
 
 def _train(project: Project | str | Path, job: dict[str, Any], on_event: OnEvent | None) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_medssl import __version__
-from napari_medssl.engine.job import EmbedJob, FinetuneJob, PredictJob, PretrainJob
+from napari_medssl.engine.job import EmbedJob, ExportJob, FinetuneJob, PredictJob, PretrainJob
 from napari_medssl.engine.protocol import Description, Method
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.networks import encoder_names
@@ -23,6 +23,7 @@ def describe() -> Description:
             "finetune": FinetuneJob.model_json_schema(),
             "predict": PredictJob.model_json_schema(),
             "embed": EmbedJob.model_json_schema(),
+            "export": ExportJob.model_json_schema(),
         },
         methods=[
             Method(

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from napari_medssl.config import Config, ConfigError, advanced
+from napari_medssl.engine.experiment.plan import ExperimentJob
 from napari_medssl.learn.control import Control
 from napari_medssl.learn.devices import DeviceName
 from napari_medssl.learn.finetune import FinetuneConfig, Mode
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.sources import check_source
 from napari_medssl.learn.training import TrainingConfig
+from napari_medssl.learn.transfer import Part
+from napari_medssl.learn.weights import ExportNames, ExportPart
 from napari_medssl.project.run import without_version
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EmbedJob",
+    "ExperimentJob",
+    "ExportJob",
     "FinetuneJob",
     "Job",
     "PredictJob",
@@ -43,7 +48,10 @@ class _TrainingJob(_ProjectJob):
     network: NetworkConfig = NetworkConfig()
     """The network; ignored when the job starts from an earlier run, whose network it then is."""
     from_run: str | None = None
-    """An earlier run to start from."""
+    """An earlier run to start from: its name, or the path of a run folder of another project."""
+    take: Part = advanced("everything")
+    """What is taken over from that run: the encoder, all but the last layer (encoder+decoder), or everything (the last
+    layer where the classes are the same)."""
     seed: int = advanced(0, ge=0, lt=2**31)
     """Same seed, same result (on the same machine)."""
     threads: int | None = advanced(None, ge=1, le=1024)
@@ -120,6 +128,34 @@ class EmbedJob(_ProjectJob):
     """Bytes that the features may take; unset means as many as the decoded images."""
 
 
+class ExportJob(Config):
+    """Write the weights of a run, or a part of them, into a file for use elsewhere."""
+
+    kind: Literal["export"] = "export"
+    project: str | None = None
+    """The project folder; not needed where the run is given as a path."""
+    run: str
+    """Name of a run of the project, or the path of a run folder."""
+    out: str
+    """The file to write, .safetensors."""
+    part: ExportPart = "encoder"
+    """What to write: the encoder, all but the last layer, or everything."""
+    names: ExportNames = "medssl"
+    """What to call the tensors: as medssl does (a whole model opens again), as a network of segmentation-models-pytorch
+    does (smp), or as the encoder alone does in torchvision or timm (encoder)."""
+    overwrite: bool = False
+    """Replace a file that exists."""
+
+    def model_post_init(self, context: object, /) -> None:
+        """Refuse another kind of file, and the encoder's own names for more than the encoder."""
+        if not self.out.endswith(".safetensors"):
+            raise ValueError(f"out = {self.out!r}: weights are written as .safetensors")
+        if self.names == "encoder" and self.part != "encoder":
+            raise ValueError(
+                f'names "encoder" are those of an encoder alone; for part "{self.part}" there are medssl and smp'
+            )
+
+
 class ResumeJob(Config):
     """Go on with a stopped run, as if it had never stopped."""
 
@@ -132,13 +168,15 @@ class ResumeJob(Config):
     """Where to compute; unset means what the run asked for."""
 
 
-Job = PretrainJob | FinetuneJob | PredictJob | EmbedJob | ResumeJob
+Job = PretrainJob | FinetuneJob | PredictJob | EmbedJob | ExportJob | ResumeJob | ExperimentJob
 _JOBS: dict[str, type[Job]] = {
     "pretrain": PretrainJob,
     "finetune": FinetuneJob,
     "predict": PredictJob,
     "embed": EmbedJob,
+    "export": ExportJob,
     "resume": ResumeJob,
+    "experiment": ExperimentJob,
 }
 
 
@@ -178,7 +216,9 @@ def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Ite
     MedsslError
         If the job is refused or fails; a run keeps what it had, and the reason.
     """
-    from napari_medssl.engine import embedding, predicting, runs  # they import this module's jobs
+    # they import this module's jobs
+    from napari_medssl.engine import embedding, exporting, predicting, runs
+    from napari_medssl.engine.experiment import running
 
     parsed = parse_job(job) if isinstance(job, dict) else job
     control = control or Control()
@@ -186,5 +226,9 @@ def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Ite
         yield from predicting.predict(parsed, control)
     elif isinstance(parsed, EmbedJob):
         yield from embedding.embed(parsed, control)
+    elif isinstance(parsed, ExportJob):
+        yield from exporting.export(parsed)
+    elif isinstance(parsed, ExperimentJob):
+        yield from running.experiment(parsed, control)
     else:
         yield from runs.start(parsed, control)

@@ -11,12 +11,14 @@ import torch
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate import Evaluation
+from napari_medssl.evaluate.taught import remarks, taught
 from napari_medssl.events import Done, Event, Note, Progress, Saved, Started
 from napari_medssl.learn.control import pausing
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.memory import lack_explained
-from napari_medssl.learn.networks import SegmentationModel, load_model
 from napari_medssl.learn.predict import Tiles, predict_labels
+from napari_medssl.learn.task import UNREADABLE
+from napari_medssl.learn.weights import load_model
 from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import read_labels, write_tiff_labels
 from napari_medssl.project.paths import given, is_folder
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.job import PredictJob
     from napari_medssl.learn.control import Control
+    from napari_medssl.learn.networks import SegmentationModel
 
 __all__ = [
     "check_channels",
@@ -107,7 +110,7 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
             return
         try:
             planes = project.planes(name)
-        except (MedsslError, OSError, MemoryError) as error:  # one such file does not end a folder
+        except (*UNREADABLE, MemoryError) as error:  # one such file does not end a folder
             failed += 1
             yield Note(level="warning", text=f"Left out {name}: {error}")
             continue
@@ -146,14 +149,24 @@ def check_head(model: SegmentationModel, run: Run) -> None:
 
 
 def with_truth(
-    project: Project, images: Iterable[str] | None, truth: Mapping[str, NDArray[np.uint16]]
-) -> tuple[str, ...]:
-    """Give those of the images (unset means all of the project) that have truth.
+    project: Project,
+    run: Run,
+    images: Iterable[str] | None,
+    truth: Mapping[str, NDArray[np.uint16]],
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Give the images (of these, or unset all of the project) that can test a run: they have truth and did not teach.
+
+    Returns
+    -------
+    tuple of str
+        Images to score.
+    dict of str to str
+        Images with truth on which the run, or one it descends from, was fine-tuned -> the reason to leave them out.
 
     Raises
     ------
     MedsslError
-        If an image is not of the project, or none of them has truth.
+        If an image is not of the project, none of them has truth, or all that have it taught.
     """
     wanted = chosen_images(project, None if images is None else tuple(images))
     names = tuple(name for name in wanted if name in truth)
@@ -161,7 +174,15 @@ def with_truth(
         raise MedsslError(
             "None of these images has a mask.", advice="Masks are found by image name."
         )
-    return names
+    learned = taught(project, run).annotated
+    honest = tuple(name for name in names if name not in learned)
+    if not honest:
+        raise MedsslError(
+            f"{run.name} was fine-tuned on every image that could be scored, so a score would say how well they"
+            " were learned by heart.",
+            advice="Give true masks of other images, or fine-tune on fewer (images).",
+        )
+    return honest, {name: "the run was fine-tuned on it" for name in names if name in learned}
 
 
 def score(
@@ -169,8 +190,9 @@ def score(
     run: Run,
     truth: Mapping[str, NDArray[np.uint16]],
     names: tuple[str, ...],
+    skipped: Mapping[str, str],
 ) -> Evaluation:
-    """Score the stored predictions of a run."""
+    """Score the stored predictions of a run on images of `with_truth`."""
     classes = {info.value: info.name for info in project.settings.classes[1:]}
     return Evaluation.of(
         (
@@ -178,7 +200,10 @@ def score(
             for name in names
         ),
         classes=classes,
+        groups=project.groups(),
         run=run.name,
+        skipped=skipped,
+        notes=remarks(project, taught(project, run), names),
     )
 
 

@@ -13,27 +13,22 @@ import numpy as np
 import torch
 
 from napari_medssl.engine.job import FinetuneJob, PretrainJob, ResumeJob, parse_job
+from napari_medssl.engine.predicting import find_run, model_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Device, Done, Event, Failed, Note, Started
 from napari_medssl.learn.devices import choose_device, choose_threads
 from napari_medssl.learn.features import calibrate
-from napari_medssl.learn.finetune import FinetuneTask, ProbeTask
+from napari_medssl.learn.finetune import FinetuneTask, Part, ProbeTask
 from napari_medssl.learn.imagenet import announce
 from napari_medssl.learn.memory import lack_explained
-from napari_medssl.learn.networks import (
-    ModelSpec,
-    NetworkConfig,
-    SegmentationModel,
-    build_model,
-    load_model,
-    save_model,
-    transfer,
-)
+from napari_medssl.learn.networks import ModelSpec, SegmentationModel
 from napari_medssl.learn.predict import predict_probabilities
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.recording import Outage
 from napari_medssl.learn.task import UNREADABLE, nothing_left
 from napari_medssl.learn.training import Task, train
+from napari_medssl.learn.transfer import build_model, origin, transfer
+from napari_medssl.learn.weights import load_model, save_model
 from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import WriteError
 
@@ -46,7 +41,7 @@ if TYPE_CHECKING:
     from napari_medssl.learn.control import Control
     from napari_medssl.learn.trial import Choice
 
-__all__ = ["start"]
+__all__ = ["model_at_start", "start"]
 
 
 def start(job: PretrainJob | FinetuneJob | ResumeJob, control: Control) -> Iterator[Event]:
@@ -174,7 +169,7 @@ def _train(
         yield Note(text=announce(job.network.encoder))  # at once: the download may take minutes
     notes: list[str] = []
     model = _model(project, run, job, source, resume=resume, note=notes.append)
-    task = _task(project, job, model, device, fresh=_is_fresh(job))
+    task = _task(project, job, model, device)
     title = _title(job, task)
 
     def started(step: int) -> Started:
@@ -222,7 +217,7 @@ def _model(
     note: Any,
 ) -> SegmentationModel:
     if resume:
-        return SegmentationModel(load_model(run.last_path).spec)  # weights come with the checkpoint
+        return load_model(run.last_path)  # what a probe embeds with, before its checkpoint is read
     settings = project.settings
     if isinstance(job, PretrainJob):
         pretext = pretext_method(job.method)
@@ -232,12 +227,6 @@ def _model(
     else:
         classes, method = settings.classes, f"finetune-{job.mode}"
         head = "probe" if job.mode == "probe" else "network"
-    if source is not None and source.spec.channels != settings.channels:
-        raise MedsslError(
-            f"The run {job.from_run} was made for the channels {source.spec.channels}, "
-            f"this project has {settings.channels}.",
-            advice="Start from another run, or from none.",
-        )
     spec = ModelSpec(
         network=job.network,
         channels=settings.channels,
@@ -245,15 +234,27 @@ def _model(
         normalisation=settings.normalisation,
         head=cast('Literal["network", "probe", "none"]', head),
         method=method,
-        ancestry=(*(source.spec.ancestry if source is not None else ()), run.name),
+        ancestry=(*(origin(job.network) if source is None else source.spec.ancestry), run.name),
     )
     if source is None:
         return build_model(spec, note=note)
+    assert job.from_run is not None  # or there were no source
     model = SegmentationModel(spec)
-    note(transfer(model, source, name=str(job.from_run)).text())
-    if head != "probe":
-        model.feature_calibrated.fill_(False)  # the features are about to change
+    before = find_run(job.from_run, project)
+    note(transfer(model, source, name=before.name, take=job.take).text())
+    if head != "probe" or before.path.parent != run.path.parent:
+        model.feature_calibrated.fill_(False)  # the features, or the images, are about to change
     return model
+
+
+def model_at_start(project: Project, run: Run) -> SegmentationModel:
+    """Build the network of a run as it was before its first step: the same start, from the same seed."""
+    job = parse_job(run.job)
+    assert isinstance(job, PretrainJob | FinetuneJob)  # no other job makes a run
+    with torch.random.fork_rng():
+        torch.manual_seed(job.seed)
+        source = _source(project, job)
+        return _model(project, run, job, source, resume=False, note=lambda _: None).eval()
 
 
 def _task(
@@ -261,8 +262,6 @@ def _task(
     job: PretrainJob | FinetuneJob,
     model: SegmentationModel,
     device: Device,
-    *,
-    fresh: bool,
 ) -> Task:
     if isinstance(job, PretrainJob):
         method = pretext_method(job.method)
@@ -279,7 +278,7 @@ def _task(
         "seed": job.seed,
     }
     if job.mode != "probe":
-        return FinetuneTask(mode=job.mode, fresh=fresh, **common)
+        return FinetuneTask(mode=job.mode, pretrained=_pretrained(job), **common)
     torch_device = torch.device(device.name)
     model.to(torch_device)
     notes: list[str] = []
@@ -325,12 +324,23 @@ def _finish(
     steps = curves["loss"][-1][0] if "loss" in curves else 0
     parts = [f"{verb} after {steps} of {job.training.steps} steps"]
     if scores:
-        parts.append(f"validation Dice {metrics['validation/dice']:.3f}")
+        of = f" by {_kept(run, scores)}" if run.best_path.is_file() else ""
+        parts.append(f"validation Dice {metrics['validation/dice']:.3f}{of}")
     elif math.isfinite(metrics.get("loss", math.nan)):
         parts.append(f"loss {metrics['loss']:.4f}")
     early = steps < job.training.steps and not stopped
     summary = "; ".join(parts) + (" (no further improvement)." if early else ".")
     yield Done(run=run.name, stopped=stopped, summary=summary, metrics=metrics)
+
+
+def _kept(run: Run, scores: list[tuple[int, float]]) -> str:
+    """Say which network a fine-tuned run hands back: of equal scores the first."""
+    step = max(scores, key=lambda item: item[1])[0]
+    if step > 0:
+        return f"the network of step {step}"
+    probe = load_model(run.best_path).spec.head == "probe"
+    start = "the linear probe" if probe else "the network"
+    return f"{start} from before training, not surpassed by it"
 
 
 def _readable(project: Project) -> NDArray[np.float32]:
@@ -360,20 +370,18 @@ def _annotated(project: Project, job: FinetuneJob) -> tuple[str, ...]:
 def _source(project: Project, job: PretrainJob | FinetuneJob) -> SegmentationModel | None:
     if job.from_run is None:
         return None
-    run = project.run(job.from_run)
-    weights = run.weights("best")
-    if weights is None:
-        raise MedsslError(f"The run {run.name} has no weights yet.", advice="Choose another run.")
-    return load_model(weights)
+    return model_of(find_run(job.from_run, project))
 
 
-def _is_fresh(job: PretrainJob | FinetuneJob) -> bool:
-    network: NetworkConfig = job.network
-    return job.from_run is None and network.encoder_weights == "none"
+def _pretrained(job: FinetuneJob) -> tuple[Part, ...]:
+    """Name the parts of the network that do not start from random numbers."""
+    if job.from_run is not None:
+        return ("encoder",) if job.take == "encoder" else ("encoder", "decoder")
+    return () if job.network.encoder_weights == "none" else ("encoder",)
 
 
 def _title(job: PretrainJob | FinetuneJob, task: Task) -> str:
-    images = getattr(task, "images", ())
+    images = (job.images or ()) if isinstance(job, FinetuneJob) else task.images
     count = f"{len(images)} image{'s' if len(images) != 1 else ''}"
     if isinstance(job, PretrainJob):
         return f"{pretext_method(job.method).title} pretraining on {count}"

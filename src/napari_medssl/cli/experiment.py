@@ -1,0 +1,76 @@
+"""The command `medssl experiment`: compare pretraining methods on a folder with full truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_medssl.cli.arguments import open_project, run_job
+from napari_medssl.cli.settings import assign, fields, read_config
+from napari_medssl.config import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_medssl.cli.display import Sink
+    from napari_medssl.engine.experiment.plan import Start
+
+__all__ = ["experiment"]
+
+
+def experiment(args: argparse.Namespace, sink: Sink) -> int:
+    """Carry out ``medssl experiment``."""
+    from napari_medssl.engine.describe import describe
+    from napari_medssl.engine.experiment.ablations import ABLATIONS, ablation_arms
+    from napari_medssl.engine.experiment.plan import ExperimentJob, standard_arms
+
+    job: dict[str, Any] = read_config(args.config) if args.config else {}
+    if job.get("kind", "experiment") != "experiment":
+        raise ConfigError(f"{args.config}: is a job of kind {job['kind']!r}, not an experiment.")
+    job |= {"kind": "experiment", "project": str(open_project(args.project).path)}
+    if args.weights not in (None, "imagenet"):
+        job["weights_file"] = args.weights
+    start: Start = "none"
+    if args.weights is not None:
+        start = "imagenet" if args.weights == "imagenet" else "file"
+    if args.ablation is not None:
+        if args.ablation not in ABLATIONS:
+            raise ConfigError(
+                f"--ablation {args.ablation}: there is no such ablation.",
+                advice=f"There are: {', '.join(ABLATIONS)}.",
+            )
+        arms = ablation_arms(args.ablation, start=start)
+        job |= {"arms": [arm.model_dump() for arm in arms], "forest": False}
+        job.setdefault("name", args.ablation)
+        job.setdefault("tune_draws", 0)
+    elif args.methods is not None or args.weights is not None or "arms" not in job:
+        known = [method.key for method in describe().methods]
+        unknown = sorted(set(args.methods or ()) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"--methods {' '.join(unknown)}: there is no such method.",
+                advice=f"There are: {', '.join(known)}.",
+            )
+        starts: tuple[Start, ...] = ("none",) if start == "none" else ("none", start)
+        arms = standard_arms(args.methods or known, starts)
+        job["arms"] = [arm.model_dump() for arm in arms]
+    given = {
+        "truth": args.truth,
+        "masks_as": args.masks_as,
+        "name": args.name,
+        "out": args.out,
+        "units": args.units,
+        "draws": args.draws,
+        "tune_units": args.tune_units,
+        "tune_draws": args.tune_draws,
+        "score_on": args.score_on,
+        "seed": args.seed,
+        "device": args.device,
+        "estimate": args.estimate or None,
+        "supervised": args.supervised or None,
+        "forest": False if args.no_forest else None,
+    }
+    job |= {key: value for key, value in given.items() if value is not None}
+    if args.units is not None and args.tune_units is None:
+        job["tune_units"] = args.units
+    assign(job, args.settings, fields(ExperimentJob.model_json_schema()))
+    return run_job(job, sink)

@@ -1,0 +1,98 @@
+"""What can be typed after `medssl experiment`, with its help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_medssl.cli.options import add_device, add_project
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["BUILDERS", "EXAMPLES"]
+
+
+def _experiment(parser: argparse.ArgumentParser) -> None:
+    """Compare pretraining methods on a folder with full truth: Dice against the number of annotated units.
+
+    Units are images, or the project's groups (patients, fields), and are divided once: test units score, validation
+    units score while you choose settings, of the others k are annotated. Each method is pretrained once on the
+    others; linear probes on its frozen features, and fine-tuned networks, are then taught by each draw of k units.
+    Beside them stand: no pretraining, all foreground, Otsu's threshold, and a random forest on filtered images.
+
+    The expected time is told first (--estimate tells it alone). Results are kept cell by cell: started again with
+    the same name, the experiment goes on where it was stopped or killed.
+    """
+    add_project(parser)
+    parser.add_argument(
+        "--truth",
+        metavar="DIR",
+        help="folder of masks (default: the project's finished annotations)",
+    )
+    parser.add_argument(
+        "--masks-as",
+        choices=("auto", "binary", "classes", "instances", "labels"),
+        help="what the values of the masks mean (default: auto)",
+    )
+    parser.add_argument("--name", metavar="NAME", help="its name (default: experiment)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="where it is kept (default: experiments/NAME in the project)"
+    )
+    parser.add_argument(
+        "--methods", nargs="+", metavar="METHOD", help="what to pretrain with (default: all)"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="compare starts from these encoder weights as well: a file, or imagenet (downloads)",
+    )
+    parser.add_argument(
+        "--ablation",
+        metavar="TABLE",
+        help="compare variants of one method instead, as a table of its paper does: medsass-thresholds, "
+        "medsass-losses, dicoh-siamese, dicoh-positives, dicoh-negatives, dicoh-percentile, dicoh-lambda, "
+        "dicoh-queue, dicoh-start, pix2rep-table-2",
+    )
+    parser.add_argument(
+        "--units", nargs="+", type=int, metavar="K", help="annotated units (default: 1 2 4 8)"
+    )
+    parser.add_argument("--draws", type=int, metavar="N", help="draws of them (default: 5)")
+    parser.add_argument(
+        "--tune-units", nargs="+", type=int, metavar="K", help="fine-tune for these (default: 2 8)"
+    )
+    parser.add_argument(
+        "--tune-draws", type=int, metavar="N", help="and for so many draws (default: 3)"
+    )
+    parser.add_argument(
+        "--supervised", action="store_true", help="fine-tune on all annotations as well"
+    )
+    parser.add_argument("--no-forest", action="store_true", help="leave the random forest out")
+    parser.add_argument(
+        "--score-on", choices=("test", "validation"), help="which units score (default: test)"
+    )
+    parser.add_argument(
+        "--estimate", action="store_true", help="say how long it would take, and end"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="an experiment as YAML or JSON (plan.json)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting, such as pretraining.steps=400; can be given several times",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness (default: 0)")
+    add_device(parser)
+
+
+BUILDERS = {"experiment": _experiment}
+EXAMPLES = {
+    "experiment": (
+        "medssl experiment my-project --truth masks/ --estimate",
+        "medssl experiment my-project --truth masks/ --weights mobilenet_v2.safetensors",
+        "medssl experiment my-project --truth masks/ --ablation dicoh-positives --set pretraining.steps=200",
+    )
+}

@@ -1,0 +1,1 @@
+"""Experiments: which pretraining helps on a folder, and from how few annotations on."""

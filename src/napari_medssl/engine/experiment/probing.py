@@ -1,0 +1,128 @@
+"""Many linear probes on the frozen features of one network: images are embedded once for all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from napari_medssl.learn.features import pixel_embedding
+from napari_medssl.learn.finetune.linear import LinearProbe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import torch
+    from numpy.typing import NDArray
+
+    from napari_medssl.engine.experiment.scoring import Scorer
+    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.learn.predict import Tiles
+
+__all__ = ["Probe", "annotated_pixels", "apply_probes", "fit_probes"]
+
+PIXELS_PER_UNIT = 20_000
+"""Annotated pixels of a unit that a probe (or a forest) keeps."""
+FEWEST_PER_IMAGE = 1_000
+
+Probe = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+"""Weight (K, D) and bias (K)."""
+
+
+def annotated_pixels(
+    truth: NDArray[np.uint16], *, images: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Choose annotated pixels (y, x) of an image whose unit has so many images."""
+    ys, xs = np.nonzero(truth)
+    limit = max(FEWEST_PER_IMAGE, PIXELS_PER_UNIT // images)
+    if len(ys) > limit:
+        chosen = np.sort(rng.choice(len(ys), limit, replace=False))
+        ys, xs = ys[chosen], xs[chosen]
+    return ys, xs
+
+
+def fit_probes(
+    model: SegmentationModel,
+    annotated: Sequence[Sequence[str]],
+    planes: Callable[[str], NDArray[np.float32]],
+    truth: Mapping[str, NDArray[np.uint16]],
+    images_of_unit: Mapping[str, int],
+    *,
+    values: Sequence[int],
+    l2: float,
+    device: torch.device,
+    tiles: Tiles,
+) -> Iterator[Probe]:
+    """Fit a probe for each set of annotated images.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Calibrated, on `device`, in eval mode.
+    annotated : sequence of sequences of str
+        The images of each probe; an image that several probes share is embedded once.
+    planes : callable
+        Reads an image, (C, Y, X).
+    truth : mapping of str to ndarray
+        Image -> labels (Y, X).
+    images_of_unit : mapping of str to int
+        Image -> number of images of its unit.
+    values : sequence of int
+        Label values of the classes, background first.
+    l2 : float
+        Strength of the penalty.
+    device : torch.device
+        Where the model lives.
+    tiles : Tiles
+        How large the tiles are.
+    """
+    index = np.zeros(int(np.iinfo(np.uint16).max) + 1, dtype=np.int64)
+    index[list(values)] = np.arange(len(values))
+    kept: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
+
+    def pixels_of(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if name not in kept:
+            rng = np.random.default_rng(0)
+            ys, xs = annotated_pixels(truth[name], images=images_of_unit[name], rng=rng)
+            embedding = pixel_embedding(model, planes(name), stride=1, device=device, tiles=tiles)
+            kept[name] = embedding[ys, xs], index[truth[name][ys, xs]]
+        return kept[name]
+
+    for names in annotated:
+        pixels, targets = zip(*(pixels_of(name) for name in names), strict=True)
+        yield fit_probe(np.concatenate(pixels), np.concatenate(targets), classes=len(values), l2=l2)
+
+
+def apply_probes(
+    model: SegmentationModel,
+    probes: Sequence[Probe],
+    names: Iterable[str],
+    planes: Callable[[str], NDArray[np.float32]],
+    truth: Mapping[str, NDArray[np.uint16]],
+    scorers: Sequence[Scorer],
+    *,
+    values: Sequence[int],
+    device: torch.device,
+    tiles: Tiles,
+) -> Iterator[str]:
+    """Score all probes on some images, each of which is embedded once; yields the names of those done."""
+    labels = np.array(values, dtype=np.uint16)
+    for name in names:
+        embedding = pixel_embedding(model, planes(name), stride=1, device=device, tiles=tiles)
+        flat, known = embedding.reshape(-1, embedding.shape[-1]), truth[name]
+        for (weight, bias), scorer in zip(probes, scorers, strict=True):
+            chosen = (flat @ weight.T + bias).argmax(1)
+            scorer.add(name, labels[chosen].reshape(known.shape), known)
+        yield name
+
+
+def fit_probe(
+    pixels: NDArray[np.float32], targets: NDArray[np.int64], *, classes: int, l2: float
+) -> Probe:
+    """Fit the linear probe of fine-tuning to pixel features (N, D) with class indices (N)."""
+    probe = LinearProbe(pixels, classes=classes, l2=l2)
+    probe.converge(pixels, targets)
+    layer = nn.Linear(pixels.shape[1], classes)
+    probe.fold_into(layer)
+    return layer.weight.detach().numpy(), layer.bias.detach().numpy()

@@ -1,0 +1,112 @@
+"""The folder of an experiment: its plan, its table, its runs, and a project of its own that lacks the test images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.project import Project
+from napari_medssl.project.checkpoint import read_json, write_json
+from napari_medssl.project.images import split_plane
+from napari_medssl.project.paths import relative_posix
+from napari_medssl.project.settings import write_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from napari_medssl.engine.experiment.plan import ExperimentJob
+
+__all__ = ["Runs", "check_plan", "teaching_project"]
+
+FIXED = (
+    *("truth", "masks_as", "network", "weights_file", "pretraining", "finetuning"),
+    *("test", "validation", "seed"),
+)
+"""Settings that change what a cell's number is; all others say which cells there are."""
+
+
+def check_plan(folder: Path, job: ExperimentJob) -> None:
+    """Keep the plan in the folder; a plan under which finished cells would be other numbers is refused.
+
+    Raises
+    ------
+    MedsslError
+        If the folder holds an experiment with other settings.
+    """
+    path = folder / "plan.json"
+    plan = job.model_dump(mode="json")
+    if path.is_file():
+        stored = read_json(path)
+        fixed = [key for key in FIXED if stored.get(key) != plan[key]]
+        before = {arm["name"]: arm for arm in stored.get("arms", ())}
+        changed = [arm["name"] for arm in plan["arms"] if before.get(arm["name"], arm) != arm]
+        if fixed or changed:
+            what = ", ".join([*fixed, *(f"arm {name}" for name in changed)])
+            raise MedsslError(
+                f"The experiment in {folder} was begun with other settings: {what}.",
+                advice="Give this one another name, or the settings of plan.json.",
+            )
+        names = {arm["name"] for arm in plan["arms"]}
+        plan["arms"] += [arm for name, arm in before.items() if name not in names]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, plan)
+
+
+def teaching_project(folder: Path, project: Project, without: Iterable[str]) -> Project:
+    """Make or open the experiment's own project: the same images but for those that score.
+
+    The user's project, with its annotations and runs, stays as it is.
+
+    Parameters
+    ----------
+    folder : path
+        Where it is.
+    project : Project
+        Whose images, channels, classes and normalisation it has.
+    without : iterable of str
+        Names of images that it does not have.
+    """
+    if not (folder / "project.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        files = {split_plane(name)[0] for name in without}
+        settings = project.settings.model_copy(
+            update={
+                "image_root": relative_posix(project.image_root, folder),
+                "excluded": tuple(sorted({*project.settings.excluded, *files})),
+                "groups": None,  # their tables are named from the project's own folder
+                "image_labels": None,
+            }
+        )
+        write_settings(folder, settings)
+    return Project.open(folder)
+
+
+class Runs:
+    """Which run belongs to which training of the experiment, on disk as soon as it begins.
+
+    Parameters
+    ----------
+    path : path
+        The JSON file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names: dict[str, str] = dict(read_json(path)) if path.is_file() else {}
+
+    def get(self, key: str) -> str | None:
+        """Give the run's name, None before it began."""
+        return self._names.get(key)
+
+    def items(self) -> list[tuple[str, str]]:
+        """Give all trainings with their runs."""
+        return list(self._names.items())
+
+    def set(self, key: str, name: str | None) -> None:
+        """Remember or forget a run."""
+        changed: dict[str, Any] = {k: v for k, v in self._names.items() if k != key}
+        if name is not None:
+            changed[key] = name
+        self._names = changed
+        write_json(self._path, changed)

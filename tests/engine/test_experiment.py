@@ -1,0 +1,237 @@
+"""Experiments: whole units, nothing seen twice, no cell computed twice, scores as counted by hand."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+
+import cv2
+import numpy as np
+import pytest
+from scipy import stats
+
+from napari_medssl import Project
+from napari_medssl.cli import main
+from napari_medssl.engine.experiment.ablations import ABLATIONS, ablation_arms
+from napari_medssl.engine.experiment.forest import forest_features
+from napari_medssl.engine.experiment.plan import ExperimentJob, standard_arms
+from napari_medssl.engine.experiment.probing import fit_probe
+from napari_medssl.engine.experiment.scoring import Scorer
+from napari_medssl.engine.experiment.split import divide
+from napari_medssl.engine.job import execute
+from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.label_efficiency import Line, catches_up, paired
+from napari_medssl.events import Done, Note
+from napari_medssl.learn.control import Control
+from napari_medssl.learn.pretext import method
+from napari_medssl.synthetic import nuclei
+
+SMALL = {
+    "units": (1, 2),
+    "draws": 2,
+    "tune_units": (2,),
+    "tune_draws": 1,
+    "supervised": True,
+    "pretraining": {"steps": 2, "batch_size": 2, "patch_size": 32},
+    "finetuning": {"steps": 2, "batch_size": 2, "patch_size": 32},
+    "network": {"encoder_depth": 3},
+    "threads": 1,
+}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A project of 10 images with full truth beside it."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for number in range(10):
+        scene = nuclei(rng, shape=(64, 64))
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), scene.image)
+        mask = (scene.labels > 0).astype(np.uint8) * 255
+        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), mask)
+    Project.create(tmp_path / "images", project=tmp_path / "project")
+    return tmp_path
+
+
+def job_of(place, **changes):
+    arms = standard_arms(("medsass", "pix2rep"), ())
+    return {
+        "kind": "experiment",
+        "project": str(place / "project"),
+        "truth": str(place / "masks"),
+        "arms": [arm.model_dump() for arm in arms],
+        **SMALL,
+        **changes,
+    }
+
+
+def test_stopped_anywhere_and_run_again_it_gives_the_table_of_an_undisturbed_experiment(place):
+    few = {
+        "arms": [arm.model_dump() for arm in standard_arms(("medsass",), ())],
+        "units": (1, 2),
+        "draws": 1,
+    }
+    whole = list(execute(job_of(place, name="whole", **few)))
+    assert isinstance(whole[-1], Done)
+    assert not whole[-1].stopped
+    folder = place / "project" / "experiments"
+    for after in (4, 12, 20, 28, 36, 1000):
+        control = Control()
+        for number, event in enumerate(
+            execute(job_of(place, name="parts", **few), control=control)
+        ):
+            if number == after:
+                control.stop()
+            last = event
+    assert isinstance(last, Done)
+    assert not last.stopped
+
+    def numbers(name):
+        with (folder / name / "results.csv").open(newline="") as file:
+            rows = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+        return sorted(rows, key=lambda row: list(row.values()))
+
+    assert numbers("parts") == numbers("whole")
+    cells = [(r["arm"], r["downstream"], r["k"], r["draw"]) for r in numbers("parts")]
+    assert len(set(cells)) == len(cells) == 3 + 1 + 2 * 2 + 2 + 2 + 1
+    again = [e for e in execute(job_of(place, name="parts", **few)) if isinstance(e, Note)]
+    assert not any("pretraining" in note.text.partition(":")[2] for note in again)
+    teaching = Project.open(folder / "parts" / "project")
+    assert {run.kind for run in teaching.runs()} == {"pretrain"}  # scored networks are not kept
+    report = (folder / "parts" / "report.md").read_text()
+    assert "random forest" in report
+    assert (folder / "parts" / "dice-test.png").stat().st_size > 5_000
+
+
+def test_images_that_score_are_seen_by_no_training(place):
+    list(
+        execute(
+            job_of(
+                place,
+                tune_draws=0,
+                draws=1,
+                units=(1,),
+                tune_units=(),
+                forest=False,
+                supervised=False,
+            )
+        )
+    )
+    teaching = Project.open(place / "project" / "experiments" / "experiment" / "project")
+    split = divide([f"{n}.png" for n in range(10)], {}, test=0.3, validation=0.2, seed=0)
+    assert set(teaching.images) == set(split.pool)
+    assert Project.open(place / "project").annotations.annotated() == ()
+
+
+def test_groups_are_never_divided_and_draws_grow_by_keeping_what_they_had():
+    images = [f"p{n % 6}/{n}.png" for n in range(30)]
+    groups = {name: name.split("/")[0] for name in images}
+    split = divide(images, groups, test=0.3, validation=0.2, seed=3)
+    parts = [set(split.images(part)) for part in (split.pool, split.validation, split.test)]
+    assert set.union(*parts) == set(images)
+    assert sum(map(len, parts)) == len(images)
+    for part in parts:
+        assert len(part) % 5 == 0  # each group has five images
+    assert set(split.drawn(1, 4)) < set(split.drawn(2, 4))
+    assert len({split.drawn(1, draw) for draw in range(20)}) > 1
+    with pytest.raises(MedsslError, match="there are 2"):
+        divide(["a", "b"], {}, test=0.5, validation=0.2, seed=0)
+
+
+def test_other_settings_under_the_same_name_are_refused(place):
+    few = {
+        "tune_draws": 0,
+        "draws": 1,
+        "units": (1,),
+        "tune_units": (),
+        "forest": False,
+        "supervised": False,
+    }
+    arms = [arm.model_dump() for arm in standard_arms((), ())]
+    list(execute(job_of(place, **few, arms=arms)))
+    longer = {**SMALL["finetuning"], "probe_l2": 7.0}
+    with pytest.raises(MedsslError, match="finetuning"):
+        list(execute(job_of(place, **few, arms=arms, finetuning=longer)))
+    more = job_of(place, **few | {"draws": 2}, arms=arms)  # more cells are welcome
+    assert "5 cells" in list(execute(more))[-1].summary
+
+
+def test_a_units_dice_counts_all_its_pixels():
+    scorer = Scorer({"a1": "a", "a2": "a", "b1": "b"}, [2])
+    truth = np.array([[2, 2, 1, 1]], dtype=np.uint16)
+    scorer.add("a1", np.array([[2, 1, 1, 1]]), truth)  # TP 1, FN 1
+    scorer.add("a2", np.array([[2, 2, 2, 1]]), truth)  # TP 2, FP 1
+    scorer.add("b1", np.array([[1, 1, 1, 1]]), np.ones((1, 4), np.uint16))  # rightly empty
+    found = scorer.scores()
+    assert found["dice"] == pytest.approx((2 * 3 / (2 * 3 + 2) + 1) / 2)
+    assert found["dice_images"] == pytest.approx((2 / 3 + 4 / 5 + 1) / 3)
+    assert found["iou_images"] == pytest.approx((1 / 2 + 2 / 3 + 1) / 3)
+    assert found["dice_pooled"] == pytest.approx(6 / 8)
+
+
+def test_paired_differences_have_students_interval():
+    ours = Line("ours", "probe", {2: {0: 0.8, 1: 0.7, 2: 0.9}})
+    other = Line("scratch", "probe", {2: {0: 0.5, 1: 0.6, 2: 0.5, 3: 0.1}, 8: {0: 0.79, 1: 0.85}})
+    (found,) = paired(ours, other)
+    values = [0.3, 0.1, 0.4]
+    low, high = stats.t.interval(
+        0.95, 2, statistics.fmean(values), statistics.stdev(values) / math.sqrt(3)
+    )
+    assert (found.pairs, found.mean) == (3, pytest.approx(statistics.fmean(values)))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert catches_up(ours, k=2, reference=other) == 8
+
+
+def test_the_probe_is_the_optimum_of_its_convex_problem():
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(size=(400, 5)).astype(np.float32) * [3, 1, 1, 1, 0.1] + 2
+    targets = (pixels[:, 0] + rng.normal(size=400) > 2).astype(np.int64)
+    weight, bias = fit_probe(pixels.astype(np.float32), targets, classes=2, l2=0.05)
+    scale = float(pixels.std(0).max()) + 1e-6
+
+    def loss(change):
+        logits = pixels @ (weight + change).T + bias
+        logits -= logits.max(1, keepdims=True)
+        chosen = logits[np.arange(400), targets] - np.log(np.exp(logits).sum(1))
+        return -chosen.mean() + 0.025 * np.square((weight + change) * scale).sum()
+
+    best = loss(0)
+    for direction in rng.normal(size=(20, 2, 5)):
+        assert loss(1e-2 * direction) > best
+    assert ((pixels @ weight.T + bias).argmax(1) == targets).mean() > 0.7
+
+
+def test_the_forest_sees_every_channel_at_every_scale():
+    planes = np.random.default_rng(0).random((2, 40, 30), dtype=np.float32)
+    one = forest_features(planes[:1])
+    assert forest_features(planes).shape == (40, 30, 2 * one.shape[-1])
+    assert one.shape[-1] == 20  # sigma 1, 2, 4, 8, 16: intensity, edges and two of texture
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_are_settings_that_their_method_takes(name):
+    arms = ablation_arms(name, start="imagenet")
+    ExperimentJob.parse({"project": "p", "arms": [arm.model_dump() for arm in arms]})
+    settings = [method(arm.method).config_type.parse(arm.method_config) for arm in arms]
+    assert (
+        len(
+            {
+                (s.model_dump_json(), a.start, str(a.network))
+                for s, a in zip(settings, arms, strict=True)
+            }
+        )
+        > 1
+    )
+
+
+def test_the_shell_tells_the_time_first_and_refuses_in_words(place, capsys):
+    common = ["experiment", str(place / "project"), "--truth", str(place / "masks")]
+    assert main([*common, "--estimate", "--methods", "medsass", "--units", "1"]) == 0
+    assert "would take about" in capsys.readouterr().out
+    assert not (place / "project" / "experiments" / "experiment" / "results.csv").exists()
+    assert main([*common, "--methods", "medsas"]) == 2
+    assert "medsass" in capsys.readouterr().err
+    assert main([*common, "--units", "0"]) == 2
+    assert "units" in capsys.readouterr().err
