@@ -68,7 +68,10 @@ def test_evaluate_scores_the_predictions_on_disk(
     tiny_training: dict[str, Any],
 ) -> None:
     project = annotated_project
-    run = finetune(project, mode="frozen", network=tiny_network, training=tiny_training)
+    teaching = project.images[:2]
+    run = finetune(
+        project, mode="frozen", network=tiny_network, training=tiny_training, images=teaching
+    )
     result = evaluate(project, run=run.name, truth=nuclei_folder / "masks")
     truth = load_truth(project, nuclei_folder / "masks")
     name = project.images[3]
@@ -77,7 +80,10 @@ def test_evaluate_scores_the_predictions_on_disk(
     expected = 2 * (predicted & true).sum() / max(1, predicted.sum() + true.sum())
     row = next(row for row in result.images if row.image == name)
     assert row.classes["foreground"].dice == pytest.approx(expected)
-    assert len(result.images) == 6
+    assert [row.image for row in result.images] == list(project.images[2:])
+    assert set(result.skipped) == set(teaching)
+    with pytest.raises(MedsslError, match="fine-tuned on every image that could be scored"):
+        evaluate(project, run=run.name, truth=nuclei_folder / "masks", images=teaching)
 
 
 def test_a_run_for_other_channels_is_refused(project: Project, run: Run, tmp_path: Path) -> None:

@@ -99,12 +99,15 @@ def test_trainings_are_recorded(project: Project) -> None:
 
 def test_runs(project: Project, shell: Shell) -> None:
     lines = shell("runs", project.path).splitlines()
-    assert lines[0].split() == ["run", "kind", "method", "status", "steps", "best"]
+    assert lines[0].split()[:6] == ["run", "kind", "method", "status", "steps", "best"]
     assert "done" in lines[2]
     assert "3/3" in lines[2]
     (event,) = shell.events("runs", project.path)
     assert event.event == "result"
-    assert [run["kind"] for run in event.data["runs"]] == ["finetune", "pretrain"]
+    finetuned, pretrained = event.data["runs"]
+    assert (finetuned["kind"], pretrained["kind"]) == ("finetune", "pretrain")
+    assert finetuned["ancestry"] == [pretrained["run"]]
+    assert lines[2].endswith(pretrained["run"])
 
 
 def test_predict_project_and_bare_folder(folder: Path, project: Project, shell: Shell) -> None:
@@ -147,7 +150,9 @@ def test_evaluate(folder: Path, project: Project, shell: Shell) -> None:
     assert events[-1].event == "result"
     assert 0 <= events[-1].data["mean"]["foreground"]["dice"] <= 1
     with (folder / "scores.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 4
+        assert [row["image"] for row in csv.DictReader(file)] == ["n2.tif", "n3.tif"]
+    assert set(events[-1].data["skipped"]) == {"n0.tif", "n1.tif"}  # these taught
+    shell(*argv, "--images", "n0.tif", code=1)
 
 
 def test_similar(folder: Path, project: Project, shell: Shell) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.evaluate import Evaluation, dice, iou
+from napari_medssl.evaluate import ClassScore, Evaluation, dice, iou
 
 # counted by hand: class 2 is in both at 2 pixels, in the prediction alone at 1, in the truth alone at 1
 PREDICTION = np.array([[2, 2, 2, 1], [1, 1, 1, 2]], np.uint16)
@@ -81,6 +81,41 @@ def test_mean_over_images_and_pooled_over_pixels(evaluation: Evaluation) -> None
     assert [row.image for row in evaluation.images] == ["a.png", "b.png"]
 
 
+def test_precision_and_recall(evaluation: Evaluation) -> None:
+    # a: 2 of 3 predicted pixels are right, 2 of 3 true ones found; b: all of 1 and half of 2
+    assert evaluation.mean["nucleus"]["precision"] == pytest.approx((2 / 3 + 1) / 2)
+    assert evaluation.mean["nucleus"]["recall"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert evaluation.pooled["nucleus"].precision == pytest.approx(3 / 4)
+    assert evaluation.pooled["nucleus"].recall == pytest.approx(3 / 5)
+    # debris: right in a, where there is none; in b predicted where there is none
+    assert evaluation.mean["debris"]["precision"] == pytest.approx((1 + 0) / 2)
+    assert evaluation.mean["debris"]["recall"] == pytest.approx((1 + 0) / 2)
+    missed = ClassScore.of(0, 0, 7)
+    assert missed.dice == missed.precision == missed.recall == 0
+
+
+def test_two_class_mean_iou() -> None:
+    found = Evaluation.of([("a.png", PREDICTION, TRUTH)])
+    assert found.iou_with_background == pytest.approx((2 / 4 + 3 / 5) / 2)
+    classes = {1: "background", 2: "nucleus"}
+    both = Evaluation.of([("a.png", PREDICTION, TRUTH)], classes=classes)
+    assert both.iou_with_background is None
+    assert both.mean_iou == pytest.approx(found.iou_with_background)
+
+
+def test_intervals_over_images_or_groups(evaluation: Evaluation) -> None:
+    debris = evaluation.intervals["debris"]["dice"]  # 1 in a, 0 in b
+    assert (debris.mean, debris.low, debris.high, debris.units) == (0.5, 0, 1, 2)
+    pairs = [(f"{n}.png", PREDICTION, TRUTH) for n in range(4)]
+    groups = {"0.png": "p", "1.png": "p", "2.png": "q"}  # 3.png is a group of its own
+    grouped = Evaluation.of(pairs, groups=groups)
+    assert grouped.intervals["foreground"]["iou"].units == 3
+    assert "intervals: bootstrap over 3 groups of images" in grouped.table()
+    alone = Evaluation.of(pairs, groups={f"{n}.png": "p" for n in range(4)})
+    assert alone.intervals == {}
+    assert "interval" not in alone.table()
+
+
 def test_images_without_truth_are_named(evaluation: Evaluation) -> None:
     assert evaluation.skipped == {"d": "lost", "c.png": "its truth has no annotated pixel"}
     with pytest.raises(MedsslError, match="nothing to score"):
@@ -102,8 +137,21 @@ def test_table(evaluation: Evaluation) -> None:
     ]
     assert lines[2].split() == ["a.png", "0.6667", "0.5000", "1.0000", "1.0000"]
     assert lines[5].startswith("mean over 2 images")
-    assert lines[6].split()[-4:] == ["0.6667", "0.5000", "0.0000", "0.0000"]
+    assert lines[6].split() == ["95%", "interval", "from", "0.6667", "0.5000", "0.0000", "0.0000"]
+    assert lines[8].split()[-4:] == ["0.6667", "0.5000", "0.0000", "0.0000"]
+    assert "nucleus     0.8333  0.5833            0.7500         0.6000" in lines
+    assert "intervals: bootstrap over 2 images; of so few they are too narrow" in lines
     assert "not scored: d (lost)" in lines
+
+
+def test_many_images_left_out_for_one_reason_take_one_line() -> None:
+    skipped = {f"t{n}.png": "taught" for n in range(7)}
+    pairs = [("a.png", PREDICTION, TRUTH)]
+    lines = Evaluation.of(pairs, skipped=skipped, notes=["Mind this."]).table().splitlines()
+    assert lines[-2:] == [
+        "not scored: t0.png, t1.png, t2.png, t3.png, t4.png and 2 more (taught)",
+        "note: Mind this.",
+    ]
 
 
 def test_files(evaluation: Evaluation, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Scores of segmentations against truth. Numpy only."""
+"""Scores of segmentations, features and methods: small functions on arrays. Never torch."""
 
 from napari_medssl.evaluate.metrics import ClassScore, Evaluation, ImageScore, dice, iou
 

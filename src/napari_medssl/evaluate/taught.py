@@ -1,0 +1,174 @@
+"""Which images a run has learned from, itself or through the runs it started from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_medssl.config import Config
+from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.splits import alike_by_hash, perceptual_hash
+from napari_medssl.project import Project, Run
+from napari_medssl.project.images import UnreadableImageError, split_plane
+from napari_medssl.project.listing import is_project
+from napari_medssl.project.paths import given, is_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+__all__ = ["Taught", "remarks", "taught"]
+
+MOST = 3
+"""Images that are named in a sentence, or in one each."""
+
+
+class Taught(Config):
+    """Images of a project that a run has learned from; to be left out when it is tested."""
+
+    annotated: frozenset[str] = frozenset()
+    """With their annotations, those held out for validation among them: these chose the weights that were kept."""
+    seen: frozenset[str] = frozenset()
+    """Without annotations, in pretraining. Scores on them are of an image that was at hand when the network was
+    trained, which is honest where the same holds in use; else they flatter."""
+    unknown: tuple[str, ...] = ()
+    """Runs and files in the ancestry of which it is not known what they have learned from."""
+
+
+def taught(project: Project, run: Run) -> Taught:
+    """Find out which images of a project a run must not be tested on.
+
+    Follows the runs that a run started from. Pretraining sees all images of its project, so those that
+    are there now count, also where some came later. A run of another project counts by its files where
+    both have the same ones.
+
+    Parameters
+    ----------
+    project : Project
+        Whose images are asked for.
+    run : Run
+        What is to be tested.
+
+    Raises
+    ------
+    MedsslError
+        If a job of the ancestry is damaged, or of a newer version.
+    """
+    annotated: set[str] = set()
+    seen: set[str] = set()
+    unknown: list[str] = []
+    for name, ancestor in _ancestry(run):
+        home = _home(project, ancestor) if ancestor is not None else None
+        if ancestor is None or home is None or ancestor.kind not in ("finetune", "pretrain"):
+            unknown.append(name)
+            continue
+        network = ancestor.job.get("network") or {}
+        if network.get("encoder_weights") == "file" and not ancestor.job.get("from_run"):
+            unknown.append(str(network.get("weights_file")))
+        names = _own_names(project, home)
+        if ancestor.kind == "pretrain":
+            seen.update(names.values())
+            continue
+        images = ancestor.job.get("images")  # named when the run began
+        if images is None:
+            images = home.annotations.annotated()
+        annotated.update(names[image] for image in images if image in names)
+    return Taught(annotated=frozenset(annotated), seen=frozenset(seen), unknown=tuple(unknown))
+
+
+def _ancestry(run: Run) -> Iterator[tuple[str, Run | None]]:
+    """Give a run and those before it, the newest first; None for one that is gone."""
+    visited: set[Path] = set()
+    current: Run | None = run
+    while current is not None and current.path not in visited:
+        visited.add(current.path)
+        yield current.name, current
+        before = current.job.get("from_run")
+        if not before:
+            return
+        current = _source(current, str(before))
+        if current is None:
+            yield str(before), None
+
+
+def _source(run: Run, name: str) -> Run | None:
+    """Find a run by its name beside another one, or by the path of its folder."""
+    for path in (given(name), run.path.parent / name):
+        if is_folder(path):
+            return Run(path)
+    return None
+
+
+def _home(project: Project, run: Run) -> Project | None:
+    """Give the project that a run was trained in; None where the folder was copied out of it."""
+    folder = run.path.parent.parent
+    if folder == project.path:
+        return project
+    if not is_project(folder):
+        return None
+    try:
+        return Project.open(folder)
+    except MedsslError:
+        return None  # its images are gone, so nothing can be said about them
+
+
+def _own_names(project: Project, home: Project) -> dict[str, str]:
+    """Give image of another project -> the same one here, for those that both have."""
+    if home is project:
+        return {name: name for name in project.images}
+    here = {_place(project, name): name for name in project.images}
+    return {name: here[place] for name in home.images if (place := _place(home, name)) in here}
+
+
+def _place(project: Project, name: str) -> tuple[Path, tuple[int, ...]]:
+    file, index = split_plane(name)
+    return (project.image_root / file).resolve(), index
+
+
+def remarks(project: Project, known: Taught, names: Iterable[str]) -> tuple[str, ...]:
+    """Say, in sentences, what makes a test on these images less than strict.
+
+    That is: images all but equal to one that taught with its annotation (by hash; so neighbouring slices
+    of one patient, too), images that pretraining saw, and ancestors of which nothing is known.
+
+    Parameters
+    ----------
+    project : Project
+        Whose images they are.
+    known : Taught
+        What the tested run has learned from.
+    names : iterable of str
+        The images it is tested on; none of `known.annotated`.
+    """
+    tested = list(names)
+    (before, lost), (now, missed) = (_hashes(project, x) for x in (known.annotated, tested))
+    found = alike_by_hash(before, now)
+    told = [
+        f"{pair.tested} is all but a copy of {pair.taught}, on which the run was fine-tuned."
+        for pair in found[:MOST]
+    ]
+    if len(found) > MOST:
+        told.append(
+            f"{len(found)} of {len(tested)} scored images are all but copies of images that taught: split by group."
+        )
+    if lost or missed:
+        told.append(f"Not compared, as they cannot be read: {', '.join([*lost, *missed][:MOST])}.")
+    if seen := known.seen & set(tested):
+        told.append(
+            f"{len(seen)} of {len(tested)} scored images were seen, without annotation, in pretraining."
+        )
+    if known.unknown:
+        told.append(
+            f"It is not known what {', '.join(known.unknown)} learned from, so the scores may flatter."
+        )
+    return tuple(told)
+
+
+def _hashes(project: Project, names: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+    """Hash the images of a project; gives also the names of those that cannot be read."""
+    hashes, lost = {}, []
+    for name in sorted(set(names) & set(project.images)):
+        try:
+            hashes[name] = perceptual_hash(project.planes(name))
+        except (UnreadableImageError, OSError):
+            lost.append(name)
+    return hashes, lost
