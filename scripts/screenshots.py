@@ -141,13 +141,68 @@ class Tour:
         self.shot("predict")
 
         self.workspace.open_step("Explore")
-        content["Explore"].explore.click()
+        explorer, similar = content["Explore"].explorer, content["Explore"].sections["Similar"]
+        similar.explore.click()
         y, x = self.bright_pixel()
-        content["Explore"].explorer.ask(y, x)
+        explorer.ask(y, x)
         self.wait(until=lambda: session.layer("heat") is not None)
+        similar.folder.store.start.click()
+        self.wait(until=lambda: session.active is not None)
+        self.wait(until=lambda: session.active is None and similar.folder.start.isEnabled())
         self.shot("explore")
+        similar.folder.start.click()
+        self.wait(until=lambda: len(similar.folder.gallery.matches.matches) == COUNT)
+        area = self.workspace.steps["Explore"].area
+        area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+        self.shot("explore-gallery")
+        similar.folds["All images"].set_open(False)
+        similar.folds["Make labels"].set_open(True)
+        self.wait(until=similar.labels.this.isEnabled)
+        self.shot("explore-labels")
+        similar.clear.click()
+        self.explore_folder()
         self.viewer.close()
         self.wait(seconds=0.2)
+
+    def explore_folder(self) -> None:
+        """Show the sections of Explore that look at the folder and at several runs."""
+        panel = self.workspace.steps["Explore"].content
+        colours = panel.open_section("Colours")
+        colours.kind.setCurrentIndex(colours.kind.findData("tsne"))
+        self.wait(until=colours.show_button.isEnabled)
+        colours.show_button.click()
+        self.wait(until=lambda: self.session.layer("colours") is not None)
+        self.wait(seconds=0.5)
+        places = colours.map.scatter.box.viewRect()
+        across, down = places.center().x() + 0.1 * places.width(), places.center().y()
+        turns = np.linspace(0, 2 * np.pi, 60)
+        corners = np.stack(
+            [
+                across + 0.15 * places.width() * np.cos(turns),
+                down + 0.3 * places.height() * np.sin(turns),
+            ],
+            axis=1,
+        )
+        colours.map.scatter.box.drawing.emit(corners)
+        colours.map.scatter.box.drawn.emit(corners)
+        self.shot("explore-colours")
+        colours.remove.click()
+
+        images = panel.open_section("Images")
+        self.wait(until=images.show_button.isEnabled)
+        images.show_button.click()
+        self.wait(until=lambda: images.near.list.count() > 0)
+        self.wait(seconds=4.0)  # the pictures are read
+        self.shot("explore-images")
+
+        compare = panel.open_section("Compare")
+        compare.compare_button.click()
+        self.wait(until=lambda: compare.view is not None and not compare.progress.isVisible())
+        compare.view.clicked.emit(*self.bright_pixel())
+        self.wait(seconds=5.0)
+        path = self.out / f"explore-compare{self.suffix}.png"
+        compare.view.window().grab().save(str(path))
+        print(path)
 
     def paint(self, truths: dict[str, np.ndarray]) -> None:
         """Scribble on a few objects and between them."""

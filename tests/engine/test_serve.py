@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pytest
+
 from napari_medssl import pretrain
 from napari_medssl.engine.protocol import Request
 from napari_medssl.engine.serve import Interactive
+from napari_medssl.errors import MedsslError
 
 if TYPE_CHECKING:
-    from napari_medssl.project import Project
+    from numpy.typing import NDArray
+
+    from napari_medssl.project import Project, Run
 
 
 def test_an_embedding_is_made_again_when_its_sources_are_others_whatever_the_clock_says(
@@ -34,3 +40,28 @@ def test_an_embedding_is_made_again_when_its_sources_are_others_whatever_the_clo
     second = embed()
     assert second != first
     assert embed() == second
+
+
+def test_a_run_can_be_asked_for_the_features_it_began_with(
+    project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    short, longer = (
+        pretrain(project, network=tiny_network, training=tiny_training | {"steps": steps})
+        for steps in (1, 4)
+    )
+    engine = Interactive(tell=print)
+
+    def features(run: Run, **fields: Any) -> NDArray[np.float16]:
+        common = {"id": 1, "request": "embed", "image": project.images[0], "run": run.name}
+        answer = engine.answer(Request(project=str(project.path), **common, **fields))
+        found: NDArray[np.float16] = np.load(project.path / answer["path"])
+        return found
+
+    start = features(longer, at_start=True)
+    np.testing.assert_array_equal(features(short, at_start=True), start)  # it is of the same seed
+    trained = features(longer)
+    assert not np.array_equal(trained, start)
+    np.testing.assert_array_equal(features(longer, at_start=True), start)  # both are kept
+    np.testing.assert_array_equal(features(longer), trained)
+    with pytest.raises(MedsslError, match="before training"):
+        features(short, at_start=True, source="encoder-1")

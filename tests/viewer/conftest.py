@@ -97,6 +97,33 @@ def opened(workspace, image_folder, until) -> object:
 
 
 @pytest.fixture
+def explore(make_napari_viewer, fake_engine, image_folder, until) -> Iterator[object]:
+    """The Explore widget in a real viewer, on a project of three images without a run."""
+    from napari_medssl.widgets.explore import ExploreWidget
+
+    viewer = make_napari_viewer(show=True)
+    widget = ExploreWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Explore")
+    session = Session.of(viewer)
+    widget.problems = []
+    session.problem.connect(widget.problems.append)
+    session.create_project(image_folder)
+    until(lambda: session.image == "a.png")
+    yield widget
+    session.shut_down()
+    wait_for_background()
+
+
+@pytest.fixture
+def trained(explore: object, until) -> object:
+    """The Explore widget on a project with a run."""
+    from clicks import add_run
+
+    add_run(explore, until)
+    return explore
+
+
+@pytest.fixture
 def close_window() -> Callable[[int], None]:
     """Close a window as the window manager does: with a WM_DELETE_WINDOW message of the X server."""
     return _close_window

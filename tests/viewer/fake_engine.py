@@ -30,9 +30,43 @@ from napari_medssl.events import (
     Saved,
     Started,
 )
+from napari_medssl.explore.store import Entry, Index, file_of, index_path, store_path
+from napari_medssl.plan import Advice, FolderFacts, Recommendation
 from napari_medssl.project import Project, Run, write_tiff_labels
+from napari_medssl.project.listing import identity_of
 
 DEVICE = Device(name="cpu", label="CPU, 2 threads", reason="there is no GPU")
+PLAN = Recommendation(
+    facts=FolderFacts(
+        n_images=3,
+        n_looked_at=3,
+        height=90,
+        width=70,
+        dtypes=("uint8",),
+        channels=1,
+        separability=0.8,
+        steadiness=0.8,
+        n_two_sided=3,
+        structure=20.0,
+    ),
+    advice=tuple(
+        Advice(name=name, value=value, why=f"This is why it is {value}.")
+        for name, value in (
+            ("device", "this CPU"),
+            ("encoder", "ResNet-50"),
+            ("method", "Fake"),
+            ("time", "about 6 minutes"),
+        )
+    ),
+    job={
+        "method": "fake",
+        "network": {"encoder": "resnet50", "encoder_weights": "imagenet"},
+        "training": {"steps": 77, "batch_size": 4, "patch_size": 64, "learning_rate": 4.7e-4},
+        "device": "auto",
+    },
+    mode="frozen",
+    minutes=6.0,
+)
 
 
 class Network(Config):
@@ -96,6 +130,24 @@ class Predict(Config):
     images: tuple[str, ...] | None = None
     overwrite: bool = True
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Embed(Config):
+    kind: Literal["embed"] = "embed"
+    project: str
+    run: str
+    source: str = "mix"
+    budget: int | None = None
+
+
+class Export(Config):
+    kind: Literal["export"] = "export"
+    project: str
+    run: str
+    out: str
+    part: Literal["encoder", "whole"] = "encoder"
+    names: Literal["medssl", "smp"] = "medssl"
+    overwrite: bool = False
 
 
 class Resume(Config):
@@ -223,6 +275,52 @@ def predict(job: Predict, control: Control) -> None:
     say(Done(summary=f"{len(names)} images predicted."))
 
 
+def export(job: Export) -> None:
+    say(Started(kind="export", title=f"Export of {job.run}", total=1, device=DEVICE))
+    mode = "wb" if job.overwrite else "xb"
+    with Path(job.out).open(mode) as file:
+        file.write(Project.open(job.project).run(job.run).best_path.read_bytes())
+    say(Saved(what="export", path=job.out))
+    say(Done(summary=f"{job.part} of {job.run} written, names of {job.names}."))
+
+
+def features_of(project: Project, image: str, stride: int) -> np.ndarray:
+    planes = project.planes(image)[:, ::stride, ::stride]
+    rows, columns = np.mgrid[: planes.shape[1], : planes.shape[2]] / 50
+    return np.stack([planes[0], 1 - planes[0], rows, columns], axis=-1).astype(np.float16)
+
+
+def embed(job: Embed, control: Control) -> None:
+    project = Project.open(job.project)
+    folder = store_path(project, job.run, job.source)
+    weights = project.run(job.run).best_path
+    size, mtime = identity_of(weights)
+    index = Index(
+        run=job.run,
+        source=job.source,
+        stride=4,
+        dimensions=4,
+        weights_sha256="0" * 64,
+        weights_size=size,
+        weights_mtime=mtime,
+    )
+    names = project.images
+    say(Started(kind="embed", title="Pixel features", total=len(names), device=DEVICE))
+    for step, name in enumerate(names, start=1):
+        if not control.wait(step):
+            break
+        path = file_of(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, features_of(project, name, 4))
+        size, mtime = identity_of(project.image_path(name))
+        shape = project.shape(name)
+        index.images[name] = Entry(shape=shape, sha256="1" * 64, size=size, mtime=mtime)
+        say(Progress(step=step, total=len(names), rate=10.0, eta=0.1))
+    index.write(index_path(folder))
+    done = len(index.images)
+    say(Done(stopped=done < len(names), summary=f"{done} images stored."))
+
+
 def run_job(path: str) -> None:
     control = Control()
     job = json.loads(Path(path).read_text())
@@ -235,6 +333,10 @@ def run_job(path: str) -> None:
         train(model.model_validate(run.job), control, run, step)
     elif kind == "predict":
         predict(Predict.model_validate(job), control)
+    elif kind == "export":
+        export(Export.model_validate(job))
+    elif kind == "embed":
+        embed(Embed.model_validate(job), control)
     else:
         train({"pretrain": Pretrain, "finetune": Finetune}[kind].model_validate(job), control)
 
@@ -257,18 +359,19 @@ def answer(request: Request) -> dict[str, Any]:
         }
         return {"layers": [layer]}
     if request.request == "embed":
-        planes = project.planes(request.image)[:, ::4, ::4]
-        rows, columns = np.mgrid[: planes.shape[1], : planes.shape[2]] / 50
-        embedding = np.stack([planes[0], 1 - planes[0], rows, columns], axis=-1)
-        path = project.embedding_path(request.run, request.image)
+        folder = f"{request.run}.start" if request.at_start else request.run
+        path = project.embedding_path(folder, request.image)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, embedding.astype(np.float16))
+        features = features_of(project, request.image, 4)
+        np.save(path, features[..., :2] if request.at_start else features)  # grey alone before
         return {
             "path": path.relative_to(project.path).as_posix(),
             "stride": 4,
             "shape": list(project.shape(request.image)),
             "seconds": 0.01,
         }
+    if request.request == "recommend":
+        return PLAN.model_dump(mode="json") | {"seconds": 0.01}
     return DEVICE.model_dump()
 
 
@@ -289,6 +392,7 @@ def describe() -> None:
             "pretrain": Pretrain.model_json_schema(),
             "finetune": Finetune.model_json_schema(),
             "predict": Predict.model_json_schema(),
+            "export": Export.model_json_schema(),
         },
         methods=[
             Method(

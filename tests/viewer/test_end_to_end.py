@@ -111,6 +111,10 @@ def brightest_and_darkest(image: np.ndarray) -> tuple[tuple[int, int], tuple[int
     return (high[0] + 20, high[1] + 20), (low[0] + 20, low[1] + 20)
 
 
+def annotated_pixels(session: Session, value: int) -> int:
+    return session.project.annotations.counts(session.image).get(value, 0)
+
+
 @pytest.mark.timeout(1500)
 def test_the_whole_way(open_workspace, folder: Path, until):
     workspace = open_workspace()
@@ -176,7 +180,8 @@ def test_the_whole_way(open_workspace, folder: Path, until):
 
     # click for similarity
     workspace.steps["Explore"].button.click()
-    steps["Explore"].explore.click()
+    similar = steps["Explore"].sections["Similar"]
+    similar.explore.click()
     at = place_of(viewer, *bright)
     mouse(viewer, QEvent.Type.MouseMove, at, down=False)
     mouse(viewer, QEvent.Type.MouseButtonPress, at, down=True)
@@ -184,12 +189,28 @@ def test_the_whole_way(open_workspace, folder: Path, until):
     until(lambda: session.layer("heat") is not None, _SLOW)
     heat = session.layer("heat").data
     assert heat.shape == session.image_layer.data.shape
-    [clicked] = steps["Explore"].explorer.queries
+    [example] = steps["Explore"].explorer.parts
+    clicked = (example.y, example.x)
     assert np.abs(np.subtract(clicked, bright)).max() <= 1
     assert (
         heat[clicked] > 0.8
     )  # not 1: the map is interpolated between the features of every second pixel
     assert heat[dark] < heat[bright]
+
+    # the folder for more of it, and labels of what is alike
+    similar.folder.store.start.click()
+    until(lambda: session.active is not None, _SLOW)
+    until(lambda: session.active is None and similar.folder.start.isEnabled(), _SLOW)
+    similar.folder.start.click()
+    until(lambda: len(similar.folder.gallery.matches.matches) == _IMAGES, _SLOW)
+    assert similar.folder.gallery.matches.matches[0].image == session.image
+    similar.folds["Make labels"].set_open(True)
+    until(similar.labels.this.isEnabled)
+    before = np.count_nonzero(labels.data == 2)
+    similar.labels.this.click()
+    assert np.count_nonzero(labels.data == 2) > before
+    assert labels.data[dark] == 1
+    until(lambda: annotated_pixels(session, 2) > before)
 
     # a killed engine is a sentence, and nothing is lost
     workspace.steps["Pretrain"].button.click()

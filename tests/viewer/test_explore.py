@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from clicks import (
+    LEFT,
+    SHIFT,
+    add_run,
+    asked,
+    canvas_of,
+    click,
+    drag,
+    heat_is,
+    move,
+    similar,
+    viewer_of,
+)
 from napari.layers import Labels
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_medssl.explore import cosine_similarity
 from napari_medssl.widgets.background import wait_for_background
 from napari_medssl.widgets.explore import ExploreWidget
 from napari_medssl.widgets.explorer import Explorer
@@ -21,131 +32,33 @@ from napari_medssl.widgets.layers import find_layer
 from napari_medssl.widgets.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import napari
 
-LEFT = Qt.MouseButton.LeftButton
-NONE = Qt.MouseButton.NoButton
-SHIFT = Qt.KeyboardModifier.ShiftModifier
-PLAIN = Qt.KeyboardModifier.NoModifier
-
-
-@pytest.fixture
-def widget(make_napari_viewer, fake_engine, image_folder: Path, until) -> ExploreWidget:
-    viewer = make_napari_viewer(show=True)
-    widget = ExploreWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Explore")
-    session = Session.of(viewer)
-    widget.problems = []
-    session.problem.connect(widget.problems.append)
-    session.create_project(image_folder)
-    until(lambda: session.image == "a.png")
-    yield widget
-    session.shut_down()
-    wait_for_background()
-
-
-@pytest.fixture
-def trained(widget: ExploreWidget, until) -> ExploreWidget:
-    """The widget of a project with a run."""
-    add_run(widget, until)
-    return widget
-
-
-def add_run(widget: ExploreWidget, until) -> str:
-    session = Session.of(viewer_of(widget))
-    run = session.project.new_run("fake")
-    run.write_job({"kind": "pretrain", "method": "fake"})
-    run.best_path.write_bytes(b"weights")
-    session.refresh_runs()
-    until(lambda: session.current_run == run.name)
-    return run.name
-
-
-def viewer_of(widget: ExploreWidget) -> napari.Viewer:
-    return widget.panel.explorer.session.viewer
-
-
-def canvas_of(viewer: napari.Viewer):
-    return viewer.window._qt_viewer.canvas.native
-
-
-def at(widget: ExploreWidget, y: float, x: float) -> QPoint:
-    """Give the canvas position of a pixel of the image."""
-    viewer = viewer_of(widget)
-    world = find_layer(viewer, "image").data_to_world((y, x))
-    camera, size = viewer.scene.camera, canvas_of(viewer).size()
-    return QPoint(
-        round((world[1] - camera.center[-1]) * camera.zoom + size.width() / 2),
-        round((world[0] - camera.center[-2]) * camera.zoom + size.height() / 2),
-    )
-
-
-def send(canvas, kind: QEvent.Type, place: QPoint, held: bool, modifier) -> None:
-    button = NONE if kind == QEvent.Type.MouseMove else LEFT
-    event = QMouseEvent(
-        kind, QPointF(place), QPointF(canvas.mapToGlobal(place)), button, LEFT if held else NONE,
-        modifier,
-    )  # fmt: skip
-    QApplication.sendEvent(canvas, event)
-
-
-def move(widget: ExploreWidget, y: float, x: float) -> None:
-    QTest.qWait(30)  # napari drops moves that come in quick succession
-    send(canvas_of(viewer_of(widget)), QEvent.Type.MouseMove, at(widget, y, x), False, PLAIN)
-    QTest.qWait(30)
-
-
-def click(widget: ExploreWidget, y: float, x: float, modifier=PLAIN) -> None:
-    canvas, place = canvas_of(viewer_of(widget)), at(widget, y, x)
-    send(canvas, QEvent.Type.MouseButtonPress, place, True, modifier)
-    send(canvas, QEvent.Type.MouseButtonRelease, place, False, modifier)
-
-
-def drag(widget: ExploreWidget, start: tuple[int, int], end: tuple[int, int]) -> None:
-    canvas = canvas_of(viewer_of(widget))
-    first, last = at(widget, *start), at(widget, *end)
-    send(canvas, QEvent.Type.MouseButtonPress, first, True, PLAIN)
-    for place in ((first + last) / 2, last):
-        QTest.qWait(30)
-        send(canvas, QEvent.Type.MouseMove, place, True, PLAIN)
-    send(canvas, QEvent.Type.MouseButtonRelease, last, False, PLAIN)
-
-
-def expected(widget: ExploreWidget, queries: list[tuple[int, int]]) -> np.ndarray:
-    session = widget.panel.explorer.session
-    features = np.load(session.project.embedding_path(session.current_run, session.image))
-    shape = session.project.shape(session.image)
-    return cosine_similarity(features, queries, stride=4, shape=shape)
-
-
-def heat_is(widget: ExploreWidget, queries: list[tuple[int, int]]) -> Callable[[], bool]:
-    def check() -> bool:
-        heat = widget.panel.explorer.heat
-        return heat is not None and np.array_equal(heat.data, expected(widget, queries))
-
-    return check
-
 
 def start(widget: ExploreWidget, until) -> None:
-    QTest.mouseClick(widget.panel.explore, LEFT)
+    QTest.mouseClick(similar(widget).explore, LEFT)
     until(lambda: widget.panel.explorer.state == "ready")
     viewer_of(widget).reset_view()
 
 
-def test_without_a_run_it_says_what_to_do(widget: ExploreWidget) -> None:
-    assert "Pretrain" in widget.panel.missing.text()
-    assert not widget.panel.controls.isEnabled()
-    assert widget.workspace.isVisible()
+def shown_image(widget: ExploreWidget) -> str | None:
+    heat = widget.panel.explorer.heat
+    return heat.metadata["medssl"]["image"] if heat is not None else None
+
+
+def test_without_a_run_it_says_what_to_do(explore: ExploreWidget) -> None:
+    assert "Pretrain" in explore.panel.missing.text()
+    assert not explore.panel.controls.isEnabled()
+    assert explore.workspace.isVisible()
 
 
 def test_a_click_shows_the_similarity_to_that_pixel(trained: ExploreWidget, until) -> None:
     panel = trained.panel
     assert not panel.missing.isVisible()
     click(trained, 30, 30)  # not exploring yet
-    assert panel.explorer.queries == []
+    assert asked(trained) == []
     start(trained, until)
     click(trained, 30, 25)
     until(heat_is(trained, [(30, 25)]))
@@ -153,7 +66,7 @@ def test_a_click_shows_the_similarity_to_that_pixel(trained: ExploreWidget, unti
     assert heat.data.dtype == np.float32
     assert heat.data[30, 25] > heat.data[5, 60]
     assert heat.colormap.name == "inferno"
-    assert "y 30, x 25" in panel.hint.text()
+    assert "1 example." in similar(trained).hint.text()
     points = find_layer(viewer_of(trained), "query")
     np.testing.assert_array_equal(points.data, [[30, 25]])
     assert viewer_of(trained).layers.selection.active is find_layer(viewer_of(trained), "image")
@@ -165,7 +78,7 @@ def test_shift_adds_a_pixel_and_a_click_starts_anew(trained: ExploreWidget, unti
     click(trained, 30, 25)
     click(trained, 5, 70, SHIFT)
     until(heat_is(trained, [(30, 25), (5, 70)]))
-    assert "mean of 2 pixels" in trained.panel.hint.text()
+    assert "2 examples." in similar(trained).hint.text()
     click(trained, 50, 50)
     until(heat_is(trained, [(50, 50)]))
     roles = [layer.metadata["medssl"]["role"] for layer in viewer_of(trained).layers]
@@ -176,7 +89,7 @@ def test_dragging_moves_the_image_and_asks_nothing(trained: ExploreWidget, until
     start(trained, until)
     before = viewer_of(trained).scene.camera.center
     drag(trained, (30, 30), (40, 60))
-    assert trained.panel.explorer.queries == []
+    assert asked(trained) == []
     assert viewer_of(trained).scene.camera.center != before
 
 
@@ -184,7 +97,7 @@ def test_outside_the_image_nothing_is_asked(trained: ExploreWidget, until) -> No
     start(trained, until)
     click(trained, -3, 30)
     click(trained, 30, 80.6)
-    assert trained.panel.explorer.queries == []
+    assert asked(trained) == []
 
 
 def test_scale_and_translate_are_taken_into_account(trained: ExploreWidget, until) -> None:
@@ -219,7 +132,7 @@ def test_a_brush_paints_instead_of_asking(trained: ExploreWidget, until) -> None
     labels = viewer.add_layer(Labels(np.zeros((64, 80), np.uint16)))
     labels.mode = "paint"
     click(trained, 30, 25)
-    assert trained.panel.explorer.queries == []
+    assert asked(trained) == []
     assert labels.data.any()
 
 
@@ -229,7 +142,7 @@ def test_starting_to_explore_puts_the_brush_down(trained: ExploreWidget, until) 
     labels.mode = "paint"
     start(trained, until)
     click(trained, 30, 25)
-    assert trained.panel.explorer.queries == [(30, 25)]
+    assert asked(trained) == [(30, 25)]
     assert not labels.data.any()
 
 
@@ -237,12 +150,12 @@ def test_following_the_cursor(trained: ExploreWidget, until) -> None:
     start(trained, until)
     click(trained, 30, 25)
     until(heat_is(trained, [(30, 25)]))
-    QTest.mouseClick(trained.panel.follow, LEFT)
+    QTest.mouseClick(similar(trained).follow, LEFT)
     move(trained, 50, 60)
     until(heat_is(trained, [(50, 60)]))
     move(trained, 10, 10)
     until(heat_is(trained, [(10, 10)]))
-    QTest.mouseClick(trained.panel.follow, LEFT)
+    QTest.mouseClick(similar(trained).follow, LEFT)
     until(heat_is(trained, [(30, 25)]))  # the clicked pixel again
 
 
@@ -250,7 +163,7 @@ def test_keys_on_the_canvas(trained: ExploreWidget, until) -> None:
     canvas, explorer = canvas_of(viewer_of(trained)), trained.panel.explorer
     QTest.keyClick(canvas, Qt.Key.Key_Q)
     assert explorer.active
-    assert trained.panel.explore.isChecked()
+    assert similar(trained).explore.isChecked()
     QTest.keyPress(canvas, Qt.Key.Key_W)
     assert explorer.following
     QTest.keyRelease(canvas, Qt.Key.Key_W)
@@ -258,43 +171,48 @@ def test_keys_on_the_canvas(trained: ExploreWidget, until) -> None:
     assert explorer.active
     QTest.keyClick(canvas, Qt.Key.Key_Q)
     assert not explorer.active
-    assert trained.panel.explore.text().endswith("(Q)")
-    assert "W" in trained.panel.follow.text()
+    assert similar(trained).explore.text().endswith("(Q)")
+    assert "W" in similar(trained).follow.text()
 
 
-def test_range_and_opacity(trained: ExploreWidget, until) -> None:
+def test_range_colours_and_opacity(trained: ExploreWidget, until) -> None:
     panel = trained.panel
+    similar(trained).folds["Range and colours of the map"].set_open(True)
+    shown = similar(trained).map
     start(trained, until)
     click(trained, 30, 25)
     until(heat_is(trained, [(30, 25)]))
     heat = panel.explorer.heat
     median = float(np.median(heat.data))
     assert heat.contrast_limits == pytest.approx([median, 1.0], abs=1e-3)
-    assert panel.range.value() == pytest.approx((median, 1.0), abs=0.02)
-    panel.range.setValue((0.25, 0.75))
+    assert shown.range.value() == pytest.approx((median, 1.0), abs=0.02)
+    shown.range.setValue((0.25, 0.75))
     assert heat.contrast_limits == pytest.approx([0.25, 0.75])
-    assert not panel.automatic.isChecked()
-    assert (panel.low.text(), panel.high.text()) == ("0.25", "0.75")
+    assert not shown.automatic.isChecked()
+    assert (shown.low.text(), shown.high.text()) == ("0.25", "0.75")
     click(trained, 5, 70)
     until(heat_is(trained, [(5, 70)]))
     assert heat.contrast_limits == pytest.approx([0.25, 0.75])  # the user's, for the next map too
     heat.contrast_limits = (0.5, 0.9)  # napari's own slider
-    assert panel.range.value() == pytest.approx((0.5, 0.9))
-    QTest.mouseClick(panel.automatic, LEFT, pos=QPoint(8, panel.automatic.height() // 2))
+    assert shown.range.value() == pytest.approx((0.5, 0.9))
+    QTest.mouseClick(shown.automatic, LEFT, pos=QPoint(8, shown.automatic.height() // 2))
     assert heat.contrast_limits[0] == pytest.approx(np.median(heat.data), abs=1e-3)
-    panel.opacity.setValue(30)
+    shown.opacity.setValue(30)
     assert heat.opacity == pytest.approx(0.3)
     heat.opacity = 0.6
-    assert panel.opacity.value() == 60
+    assert shown.opacity.value() == 60
+    shown.colormap.setCurrentText("viridis")
+    shown.colormap.textActivated.emit("viridis")
+    assert heat.colormap.name == "viridis"
 
 
 def test_clear_removes_map_and_cross(trained: ExploreWidget, until) -> None:
     start(trained, until)
     click(trained, 30, 25)
     until(heat_is(trained, [(30, 25)]))
-    QTest.mouseClick(trained.panel.clear, LEFT)
+    QTest.mouseClick(similar(trained).clear, LEFT)
     assert [layer.metadata["medssl"]["role"] for layer in viewer_of(trained).layers] == ["image"]
-    assert not trained.panel.clear.isEnabled()
+    assert not similar(trained).clear.isEnabled()
     click(trained, 20, 20)
     until(heat_is(trained, [(20, 20)]))
 
@@ -305,20 +223,23 @@ def test_features_are_asked_once_per_image_and_run(
     session = trained.panel.explorer.session
     asked = []
     request = session.request
-    monkeypatch.setattr(
-        session,
-        "request",
-        lambda kind, **fields: (
-            asked.append((fields["run"], fields["image"])) or request(kind, **fields)
-        ),
-    )
+
+    def noted(kind: str, **fields: object) -> int:
+        if kind == "embed":
+            asked.append((fields["run"], fields["image"]))
+        return request(kind, **fields)
+
+    monkeypatch.setattr(session, "request", noted)
     first = session.current_run
     start(trained, until)
     click(trained, 30, 25)
     until(heat_is(trained, [(30, 25)]))
     session.open_image("b.png")
     until(lambda: session.image == "b.png" and trained.panel.explorer.state == "ready")
-    assert trained.panel.explorer.heat is None  # the map of another image is gone
+    until(lambda: shown_image(trained) == "b.png")  # the same pixel of a.png, asked of b.png
+    heat = trained.panel.explorer.heat
+    assert heat.data[30, 25] > heat.data[5, 60]
+    assert similar(trained).hint.text().startswith("1 example (1 in other images).")
     click(trained, 10, 10)
     until(heat_is(trained, [(10, 10)]))
     session.open_image("a.png")
@@ -342,9 +263,9 @@ def test_a_failing_engine_is_a_sentence_and_the_next_click_tries_again(
 ) -> None:
     session = trained.panel.explorer.session
     session.warm.command[:] = [session.warm.command[0], "-c", "raise SystemExit(3)"]
-    QTest.mouseClick(trained.panel.explore, LEFT)
+    QTest.mouseClick(similar(trained).explore, LEFT)
     until(lambda: trained.panel.explorer.state == "failed")
-    assert trained.panel.hint.text().startswith("No features: ")
+    assert similar(trained).hint.text().startswith("No features: ")
     assert len(trained.problems) == 1
     session.warm.command[:] = type(session).engine_command
     viewer_of(trained).reset_view()
@@ -358,10 +279,10 @@ def test_a_second_panel_shows_the_same(trained: ExploreWidget, until) -> None:
     session.viewer.window.add_dock_widget(other, name="Explore 2")
     assert other.panel.explorer is trained.panel.explorer
     start(trained, until)
-    assert other.panel.explore.isChecked()
+    assert similar(other).explore.isChecked()
     click(trained, 30, 25)
     until(heat_is(trained, [(30, 25)]))
-    assert other.panel.hint.text() == trained.panel.hint.text()
+    assert similar(other).hint.text() == similar(trained).hint.text()
 
 
 def test_a_closed_dock_leaves_nothing_that_fails(trained: ExploreWidget, until) -> None:
@@ -414,7 +335,7 @@ def test_the_layers_menus_open_the_right_place(
     until(lambda: session.image == "b.png")  # the selected layer's own file
     add_run_to(session, until)
     entry(bare, "Visualize").trigger()
-    assert bare.window.dock_widgets["Explore (napari-medssl)"].panel.explore.isChecked()
+    assert similar(bare.window.dock_widgets["Explore (napari-medssl)"]).explore.isChecked()
     entry(bare, "Segment").trigger()
     assert workspace.open_title == "Predict"
     bare.add_image(np.zeros((20, 30), np.uint8), name="loose")

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medssl.engine.calls import OnEvent, events_of, opened
+from napari_medssl.engine.comparing import Comparison, compare
 from napari_medssl.engine.experiment.call import experiment
 from napari_medssl.engine.exploring import (
-    Comparison,
     colours,
-    compare,
     embed,
     label_similar,
     make_query,

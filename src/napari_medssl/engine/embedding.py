@@ -14,14 +14,12 @@ from napari_medssl.events import Done, Event, Note, Progress, Saved, Started
 from napari_medssl.explore.store import (
     Entry,
     Index,
-    Plan,
     file_of,
     index_path,
-    plan,
     store_path,
-    stored_bytes,
     weights_of,
 )
+from napari_medssl.explore.store_plan import Plan, expected_plan
 from napari_medssl.learn.control import pausing
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.features import BORDER, calibrate, fit_projection, pixel_embedding
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from napari_medssl.learn.control import Control
     from napari_medssl.learn.networks import SegmentationModel
 
-__all__ = ["decoded_bytes", "embed", "embedded", "open_source", "write_embedding"]
+__all__ = ["embed", "embedded", "open_source", "write_embedding"]
 
 INDEX_SECONDS = 5.0
 """How often the index is written: a kill costs no more than the images of so long."""
@@ -232,12 +230,11 @@ def _prepared(job: EmbedJob, project: Project, run: Run, folder: Path) -> tuple[
     """Give the index to go on with, and how finely to store."""
     weights = _weights(run, job.source)
     size, mtime = identity_of(weights)
-    shapes = [project.shape(name) for name in project.images]
-    budget = job.budget if job.budget is not None else decoded_bytes(project)
     known = Index.read(index_path(folder)) if index_path(folder).is_file() else None
     digest = digest_of(weights)
-    chosen = _kept_plan(job, known, digest, shapes, budget) or plan(
-        shapes, budget=budget, stride=job.stride, dimensions=job.dimensions
+    same = known if known is not None and known.weights_sha256 == digest else None
+    chosen = expected_plan(
+        project, same, budget=job.budget, stride=job.stride, dimensions=job.dimensions
     )
     fresh = Index(
         run=run.name,
@@ -255,34 +252,6 @@ def _prepared(job: EmbedJob, project: Project, run: Run, folder: Path) -> tuple[
     for name in known.images:
         file_of(folder, name).unlink(missing_ok=True)
     return fresh.model_copy(update={"images": {}}), chosen
-
-
-def _kept_plan(
-    job: EmbedJob,
-    known: Index | None,
-    weights: str,
-    shapes: list[tuple[int, int]],
-    budget: int,
-) -> Plan | None:
-    """Keep what a store has while it is what is asked for: a few more images do not make all of it anew."""
-    if known is None or known.weights_sha256 != weights:
-        return None
-    stride, dimensions = known.stride, known.dimensions
-    size = stored_bytes(shapes, stride, dimensions)
-    wanted = job.stride in (None, stride) and job.dimensions in (None, dimensions)
-    if not wanted or (size > budget and None in (job.stride, job.dimensions)):
-        return None
-    return Plan(stride, dimensions, size, budget)
-
-
-def decoded_bytes(project: Project) -> int:
-    """Give the size of all images in memory, as their files' own numbers."""
-    total = 0
-    for name in project.images:
-        header = project.header(name)
-        y, x = header.shape
-        total += y * x * header.channels * np.dtype(header.dtype).itemsize
-    return total
 
 
 def _is_current(

@@ -1,10 +1,10 @@
-"""The Python interface of Explore: similarity, the folder ranked, neighbours, colours, runs compared."""
+"""The Python interface of Explore: similarity, the folder ranked, neighbours, colours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import tifffile
@@ -13,13 +13,13 @@ import torch
 from napari_medssl.engine.calls import OnEvent, events_of, opened
 from napari_medssl.engine.embedding import embedded, open_source
 from napari_medssl.engine.predicting import check_channels, chosen_images, find_run, model_of
+from napari_medssl.engine.runs import check_start, model_at_start
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.annotate import above, fill_in
 from napari_medssl.explore.colours import ColourView, Kind, fit_colours
 from napari_medssl.explore.neighbours import Folder, Neighbour
 from napari_medssl.explore.query import Point, Query, Region, load_query
 from napari_medssl.explore.ranking import Match, ranked, search
-from napari_medssl.explore.separability import Separability, separability
 from napari_medssl.explore.similarity import How, PixelEmbedding
 from napari_medssl.explore.store import EmbeddingStore
 from napari_medssl.learn.devices import DeviceName, choose_device
@@ -36,10 +36,9 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "Comparison",
     "FullFeatures",
+    "asked_for",
     "colours",
-    "compare",
     "embed",
     "label_similar",
     "make_query",
@@ -164,16 +163,26 @@ class FullFeatures:
         What of it.
     device : {"auto", "cpu", "cuda", "mps"}
         Where to compute.
+    at_start : bool
+        Of the network as it was before its first step; `source` is then ``mix``.
     """
 
     KEPT = 4
 
     def __init__(
-        self, project: Project, run: Run, *, source: str = "mix", device: DeviceName = "auto"
+        self,
+        project: Project,
+        run: Run,
+        *,
+        source: str = "mix",
+        device: DeviceName = "auto",
+        at_start: bool = False,
     ) -> None:
         self._project = project
         self._device = torch.device(choose_device(device).name)
-        model = model_of(run).to(self._device)
+        if at_start:
+            check_start(source)
+        model = (model_at_start(project, run) if at_start else model_of(run)).to(self._device)
         check_channels(model, project, run)
         self._source = open_source(
             check_source(source), run, project, model, self._device, tell=warn
@@ -191,6 +200,11 @@ class FullFeatures:
                 features, stride=1, shape=(planes.shape[1], planes.shape[2])
             )
         return self._kept[image]
+
+    def grid(self, image: str, stride: int = 4) -> tuple[NDArray[np.float32], int]:
+        """Give the features of an image, ``(Y / stride, X / stride, D)``, and the stride; nothing is kept."""
+        planes = self._project.planes(image)
+        return embedded(self._source, planes, stride=stride, device=self._device), stride
 
 
 def similar(
@@ -249,7 +263,7 @@ def similar(
     if query is None:
         asked = make_query(image, at, negatives=negatives, region=region, how=how)
     else:
-        asked = _asked(project, query)
+        asked = asked_for(project, query)
     features = FullFeatures(project, found, source=source, device=device)
     heat = features(image).heat(asked.prototypes(features))
     if out is not None:
@@ -299,7 +313,7 @@ def rank(
     """
     project = opened(project)
     names = None if images is None else chosen_images(project, tuple(images))
-    asked = _asked(project, query)
+    asked = asked_for(project, query)
     store = embed(project, run=run, source=source, device=device, on_event=on_event)
     prototypes = asked.prototypes(store.pixels)
     return ranked(search(store, prototypes, names=names, threshold=threshold), least=least)
@@ -352,7 +366,7 @@ def label_similar(
     """
     project = opened(project)
     value = _class_value(project, label)
-    asked = _asked(project, query)
+    asked = asked_for(project, query)
     names = chosen_images(project, None if images is None else tuple(images))
     store = embed(project, run=run, source=source, device=device, on_event=on_event)
     prototypes = asked.prototypes(store.pixels)
@@ -462,71 +476,8 @@ def colours(
     return view, {name: view.image(store, name) for name in names}
 
 
-class Comparison(NamedTuple):
-    """What one run makes of a query."""
-
-    run: str
-    heat: NDArray[np.float32]
-    """(Y, X)."""
-    separability: Separability | None
-    """Of the project's annotations in the run's features; None where there are too few."""
-
-
-def compare(
-    project: Project | str | Path,
-    *,
-    runs: Sequence[str],
-    image: str,
-    query: Query | str,
-    source: str = "mix",
-    device: DeviceName = "auto",
-    on_event: OnEvent | None = None,
-) -> list[Comparison]:
-    """Ask several runs the same: before and after pretraining, one method and another.
-
-    Parameters
-    ----------
-    project : Project or path
-        The project.
-    runs : sequence of str
-        Names of the runs.
-    image : str
-        Name of the image that is mapped.
-    query : Query or str
-        Examples, in this image or others; or the name under which they are kept.
-    source, device, on_event
-        As for `embed`.
-
-    Returns
-    -------
-    list of Comparison
-        In the order of `runs`.
-    """
-    project = opened(project)
-    chosen_images(project, (image,))
-    asked = _asked(project, query)
-    annotated = project.annotations.annotated()
-    compared = []
-    for name in runs:
-        run = find_run(name, project)
-        features = FullFeatures(project, run, source=source, device=device)
-        heat = features(image).heat(asked.prototypes(features))
-        separable = None
-        if len(annotated) > 1:
-            store = embed(
-                project,
-                run=run.name,
-                source=source,
-                images=annotated,
-                device=device,
-                on_event=on_event,
-            )
-            separable = separability(store, ((n, project.annotations.read(n)) for n in annotated))
-        compared.append(Comparison(run.name, heat, separable))
-    return compared
-
-
-def _asked(project: Project, query: Query | str) -> Query:
+def asked_for(project: Project, query: Query | str) -> Query:
+    """Give a query, read from the project where it is named."""
     return query if isinstance(query, Query) else load_query(project, query)
 
 

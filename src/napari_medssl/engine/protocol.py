@@ -42,17 +42,19 @@ class Request(Config):
         [``path``: label TIFF relative to the project, ``seconds``].
     ``embed``
         Write the pixel embedding of one image, from `source`, at `stride` (unset: 2 for images up to 512 pixels, 4
-        above) [``path``: ``.npy`` of float16 ``(Y/stride, X/stride, D)`` relative to the project, ``stride``,
-        ``shape`` (of the image: Y, X), ``seconds``].
+        above), by the run's network or, `at_start`, by the one that it began with [``path``: ``.npy`` of float16
+        ``(Y/stride, X/stride, D)`` relative to the project, ``stride``, ``shape`` (of the image: Y, X), ``seconds``].
     ``preview``
         What a pretext method would learn from on one image, before any training
         [``layers``: list of ``{"name", "kind": "labels" | "image" | "points", "path", "text"}``].
     ``device``
         [the fields of `Device`].
+    ``recommend``
+        What suits the project [the fields of `napari_medssl.plan.Recommendation`].
     """
 
     id: int
-    request: Literal["predict", "embed", "preview", "device"]
+    request: Literal["predict", "embed", "preview", "device", "recommend"]
     project: str = ""
     run: str = ""
     image: str = ""
@@ -62,6 +64,8 @@ class Request(Config):
     """What of the network the features come from, as for a job of kind ``embed``."""
     stride: Literal[1, 2, 4, 8, 16] | None = None
     """Pixels per cell; 1 is full resolution."""
+    at_start: bool = False
+    """The run's network as it was before its first step."""
     threads: int | None = None
     """Limit on CPU threads; 1 while a run trains."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

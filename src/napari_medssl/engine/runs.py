@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from napari_medssl.learn.control import Control
     from napari_medssl.learn.trial import Choice
 
-__all__ = ["model_at_start", "start"]
+__all__ = ["check_start", "model_at_start", "start"]
 
 
 def start(job: PretrainJob | FinetuneJob | ResumeJob, control: Control) -> Iterator[Event]:
@@ -245,6 +245,21 @@ def _model(
     if head != "probe" or before.path.parent != run.path.parent:
         model.feature_calibrated.fill_(False)  # the features, or the images, are about to change
     return model
+
+
+def check_start(source: str) -> None:
+    """Refuse any features of a network before its training but those of all decoder stages.
+
+    Raises
+    ------
+    MedsslError
+        If another source is asked for.
+    """
+    if source != "mix":
+        raise MedsslError(
+            f"The network before training cannot be asked for its {source}.",
+            advice="Choose the features of all decoder stages (mix).",
+        )
 
 
 def model_at_start(project: Project, run: Run) -> SegmentationModel:

@@ -11,11 +11,13 @@ import torch
 
 from napari_medssl.engine.embedding import embedded, open_source, write_embedding
 from napari_medssl.engine.predicting import check_channels, check_head, model_of
+from napari_medssl.engine.runs import check_start, model_at_start
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.predict import Tiles, predict_labels
 from napari_medssl.learn.pretext import method as pretext_method
+from napari_medssl.learn.recommend import recommend
 from napari_medssl.learn.sources import check_source
 from napari_medssl.project import Project, Run, atomic, read_json, write_json
 from napari_medssl.project.checkpoint import write_tiff_labels
@@ -48,7 +50,7 @@ class Interactive:
     def __init__(self, *, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._tiles = Tiles(tell=tell)
-        self._models: OrderedDict[tuple[str, int, str], SegmentationModel] = OrderedDict()
+        self._models: OrderedDict[tuple[str, int, str, bool], SegmentationModel] = OrderedDict()
         self._project: Project | None = None
         self._project_written = 0
         self._threads = torch.get_num_threads()
@@ -68,6 +70,7 @@ class Interactive:
             "embed": self._embed,
             "preview": self._preview,
             "device": self._device,
+            "recommend": self._recommend,
         }[request.request]
         with lack_explained():
             data = handler(request)
@@ -75,6 +78,10 @@ class Interactive:
 
     def _device(self, request: Request) -> dict[str, Any]:
         return choose_device(request.device).model_dump()
+
+    def _recommend(self, request: Request) -> dict[str, Any]:
+        project = Project.open(request.project)  # anew: images may have come since
+        return recommend(project, device=request.device).model_dump(mode="json")
 
     def _predict(self, request: Request) -> dict[str, Any]:
         project, run = self._opened(request)
@@ -90,7 +97,8 @@ class Interactive:
         project, run = self._opened(request)
         shape = project.shape(request.image)
         stride = request.stride or (2 if max(shape) <= SMALL_IMAGE else 4)
-        path = project.embedding_path(run.name, request.image)
+        folder = f"{run.name}.start" if request.at_start else run.name
+        path = project.embedding_path(folder, request.image)
         made_from = _identities(run, project, request.image) | {
             "source": _source_name(request),
             "stride": stride,
@@ -158,9 +166,10 @@ class Interactive:
         device = torch.device(choose_device(request.device).name)
         weights = run.weights("best")
         written = weights.stat().st_mtime_ns if weights is not None else 0
-        key = (str(run.path), written, device.type)
+        key = (str(run.path), written, device.type, request.at_start)
         if key not in self._models:
-            self._models[key] = model_of(run).to(device)
+            model = model_at_start(project, run) if request.at_start else model_of(run)
+            self._models[key] = model.to(device)
             while len(self._models) > KEPT_MODELS:
                 self._models.popitem(last=False)
         self._models.move_to_end(key)
@@ -171,9 +180,12 @@ class Interactive:
 
 def _source_name(request: Request) -> str:
     try:
-        return check_source(request.source)
+        source = check_source(request.source)
     except ValueError as error:
         raise MedsslError(f"{str(error).capitalize()}.") from error
+    if request.at_start:
+        check_start(source)
+    return source
 
 
 def _identities(run: Run, project: Project, image: str) -> dict[str, Any]:

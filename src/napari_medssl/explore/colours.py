@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 from skimage.color import lab2rgb
 from sklearn.cluster import KMeans
-from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
 from napari_medssl.explore.similarity import EmbeddingError
+from napari_medssl.explore.tsne import flat_map
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_medssl.explore.store import EmbeddingStore
@@ -29,7 +31,9 @@ __all__ = [
     "MapColours",
     "PrincipalColours",
     "colour_map",
+    "enlarged",
     "fit_colours",
+    "wheel",
 ]
 
 Kind = Literal["pca", "tsne", "kmeans"]
@@ -38,8 +42,6 @@ T = TypeVar("T", bound=np.generic)
 FIT_CELLS = 50_000
 TSNE_CELLS = 3_000
 """t-SNE takes about 15 s for so many on one core, and grows a little faster than they do."""
-TSNE_STEPS = 500
-"""Of the fit; 1000 took 25 s for a map of the same trustworthiness (.986)."""
 NEIGHBOURS = 5
 """Fitted cells whose places in the map are averaged for a new cell."""
 LIMITS = (1.0, 99.0)
@@ -71,6 +73,12 @@ def colour_map(places: NDArray[np.floating]) -> NDArray[np.uint8]:
     return rgb
 
 
+def wheel(count: int) -> NDArray[np.uint8]:
+    """Give colours of the same lightness, evenly apart in hue, ``(count, 3)``: for groups of equal standing."""
+    turns = 2 * np.pi * np.arange(count) / max(1, count)
+    return colour_map(0.5 + 0.5 * np.stack([np.cos(turns), np.sin(turns)], axis=1))
+
+
 class ColourView(abc.ABC):
     """A colouring of pixel features, fitted on a folder."""
 
@@ -84,7 +92,7 @@ class ColourView(abc.ABC):
         """Colour a stored image, ``(Y, X, 3)``; each cell is a block of pixels."""
         grid = store.read(name).shape[:2]
         coloured = self.colour(store.flat(name)).reshape(*grid, 3)
-        return _enlarged(coloured, store.stride, store.shape(name))
+        return enlarged(coloured, store.stride, store.shape(name))
 
 
 class PrincipalColours(ColourView):
@@ -138,6 +146,8 @@ class MapColours(ColourView):
         Features to fit on.
     seed : int
         Of the fit.
+    progress : callable, optional
+        As for `flat_map`.
 
     References
     ----------
@@ -146,19 +156,19 @@ class MapColours(ColourView):
 
     kind = "tsne"
 
-    def __init__(self, cells: NDArray[np.float32], *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        cells: NDArray[np.float32],
+        *,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         unit = _unit(cells)
         self._neighbours = NearestNeighbors(
             n_neighbors=min(NEIGHBOURS, len(cells)), algorithm="brute"
         ).fit(unit)
-        fit = TSNE(
-            perplexity=min(30.0, max(1.0, (len(cells) - 1) / 3)),
-            init="pca",
-            max_iter=TSNE_STEPS,
-            random_state=seed,
-        )
         # The distance of unit vectors orders them as their cosine similarity does.
-        places = fit.fit_transform(unit)
+        places = flat_map(unit, seed=seed, progress=progress)
         low, high = _ends(places)
         self.places: NDArray[np.float32] = ((places - low) / (high - low)).astype(np.float32)
         """(N, 2): where the fitted cells lie; most of them in the unit square."""
@@ -168,6 +178,10 @@ class MapColours(ColourView):
         nearest = self._neighbours.kneighbors(_unit(cells), return_distance=False)
         mean: NDArray[np.float32] = self.places[nearest].mean(1)
         return mean
+
+    def grid(self, store: EmbeddingStore, name: str) -> NDArray[np.float32]:
+        """Place every cell of a stored image on the map, ``(Y / stride, X / stride, 2)``."""
+        return self.place(store.flat(name)).reshape(*store.read(name).shape[:2], 2)
 
     def colour(self, cells: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Colour features ``(N, D)``, as red, green, blue ``(N, 3)``."""
@@ -212,17 +226,20 @@ class Clusters(ColourView):
         """Tell of every pixel of a stored image its cluster, ``(Y, X)``."""
         grid = store.read(name).shape[:2]
         groups = self.group(store.flat(name)).reshape(grid)
-        return _enlarged(groups, store.stride, store.shape(name))
+        return enlarged(groups, store.stride, store.shape(name))
 
     def colour(self, cells: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Colour features ``(N, D)``, as red, green, blue ``(N, 3)``."""
-        turns = 2 * np.pi * np.arange(len(self.centres)) / len(self.centres)
-        wheel = colour_map(0.5 + 0.5 * np.stack([np.cos(turns), np.sin(turns)], axis=1))
-        return wheel[self.group(cells) - 1]
+        return wheel(len(self.centres))[self.group(cells) - 1]
 
 
 def fit_colours(
-    store: EmbeddingStore, kind: Kind = "pca", *, clusters: int = 8, seed: int = 0
+    store: EmbeddingStore,
+    kind: Kind = "pca",
+    *,
+    clusters: int = 8,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ColourView:
     """Fit a colour view on a folder.
 
@@ -236,6 +253,8 @@ def fit_colours(
         How many, for ``kmeans``.
     seed : int
         Which cells are drawn, and of the fit.
+    progress : callable, optional
+        Called with (done, total) steps of a t-SNE; what it raises ends the fit. The others take a second or two.
 
     Raises
     ------
@@ -248,7 +267,7 @@ def fit_colours(
     if kind == "pca":
         return PrincipalColours(cells)
     if kind == "tsne":
-        return MapColours(cells, seed=seed)
+        return MapColours(cells, seed=seed, progress=progress)
     return Clusters(cells, count=clusters, seed=seed)
 
 
@@ -263,5 +282,6 @@ def _ends(values: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[n
     return low, np.maximum(high, low + 1e-6)
 
 
-def _enlarged(cells: NDArray[T], stride: int, shape: tuple[int, int]) -> NDArray[T]:
+def enlarged(cells: NDArray[T], stride: int, shape: tuple[int, int]) -> NDArray[T]:
+    """Make of each cell ``(Y / stride, X / stride, ...)`` a block of pixels, cut to the image's shape (Y, X)."""
     return cells.repeat(stride, 0).repeat(stride, 1)[: shape[0], : shape[1]]

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from napari_medssl.explore.colours import MapColours, colour_map
+from napari_medssl.explore.colours import MapColours, colour_map, wheel
 from napari_medssl.explore.similarity import EmbeddingError
 from napari_medssl.project.checkpoint import atomic
 
@@ -249,8 +249,7 @@ def folder_figure(
         Status, class or group of each image: the colour of its frame.
     """
     known = sorted(set(groups))
-    turns = 2 * np.pi * np.arange(max(1, len(known))) / max(1, len(known))
-    wheel = colour_map(0.5 + 0.5 * np.stack([np.cos(turns), np.sin(turns)], axis=1)) / 255
+    hues = wheel(len(known)) / 255
     with rc_context(_STYLE):
         figure = Figure(figsize=(8, 6.5), layout="constrained")
         FigureCanvasAgg(figure)
@@ -265,10 +264,10 @@ def folder_figure(
                 OffsetImage(picture, zoom=zoom, cmap="gray"), (place[0], place[1]), pad=0.05
             )
             box.patch.set_linewidth(1.2 if known else 0.3)
-            box.patch.set_edgecolor(wheel[known.index(groups[number])] if known else _FAINT)
+            box.patch.set_edgecolor(hues[known.index(groups[number])] if known else _FAINT)
             axis.add_artist(box)
         for number, group in enumerate(known):
-            axis.scatter([], [], color=wheel[number], label=group)
+            axis.scatter([], [], color=hues[number], label=group)
         if known:
             axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         axis.margins(0.06)

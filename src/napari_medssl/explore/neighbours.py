@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from sklearn.manifold import TSNE
 
 from napari_medssl.explore.similarity import EmbeddingError
+from napari_medssl.explore.tsne import flat_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,11 @@ class Folder:
         return [Neighbour(self.names[i], float(distances[i])) for i in chosen]
 
     def layout(
-        self, kind: Literal["auto", "pca", "tsne"] = "auto", *, seed: int = 0
+        self,
+        kind: Literal["auto", "pca", "tsne"] = "auto",
+        *,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
     ) -> NDArray[np.float64]:
         """Place the images on a flat map.
 
@@ -108,6 +112,8 @@ class Folder:
             The first two components, or a t-SNE of all ten; ``auto`` takes the former for up to 20 images.
         seed : int
             Of t-SNE.
+        progress : callable, optional
+            As for `flat_map`.
 
         Returns
         -------
@@ -117,7 +123,4 @@ class Folder:
             flat = np.zeros((len(self.names), 2))
             flat[:, : min(2, self.points.shape[1])] = self.points[:, :2]
             return flat
-        perplexity = min(30.0, max(1.0, (len(self.names) - 1) / 3))
-        fit = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-        places: NDArray[np.float64] = fit.fit_transform(self.points.astype(np.float32))
-        return places
+        return flat_map(self.points, seed=seed, progress=progress)

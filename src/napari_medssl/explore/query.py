@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from napari_medssl.project import Project
 
-__all__ = ["Point", "Query", "Region", "delete_query", "load_query", "query_names", "save_query"]
+__all__ = [
+    "Point",
+    "Query",
+    "Region",
+    "delete_query",
+    "load_query",
+    "query_names",
+    "rename_query",
+    "save_query",
+]
 
 SCHEMA_VERSION = 1
 _NAME = re.compile(r"[^\W_][\w .,()+-]{0,79}")
@@ -208,8 +217,7 @@ def load_query(project: Project, name: str) -> Query:
     """
     path = _path(project, name)
     if not path.is_file():
-        known = ", ".join(query_names(project)) or "none yet"
-        raise MedsslError(f"There is no query {name!r}.", advice=f"There are: {known}.")
+        raise _unknown(project, name)
     data = read_json(path)
     refuse_newer(data, SCHEMA_VERSION, what=f"The query {name!r}")
     query: Query = Query.parse(data, where=str(path))
@@ -220,6 +228,32 @@ def query_names(project: Project) -> tuple[str, ...]:
     """List the queries of a project."""
     folder = project.path / "queries"
     return tuple(sorted(path.stem for path in folder.glob("*.json") if _NAME.fullmatch(path.stem)))
+
+
+def rename_query(project: Project, old: str, new: str) -> Path:
+    """Keep a query by another name.
+
+    Parameters
+    ----------
+    project : Project
+        The project.
+    old, new : str
+        Names, see `save_query`.
+
+    Raises
+    ------
+    MedsslError
+        If there is no query `old`, there is one called `new` already, or `new` is not allowed.
+    """
+    path, target = _path(project, old), _path(project, new)
+    if not path.is_file():
+        raise _unknown(project, old)
+    if target.is_file():
+        raise MedsslError(
+            f"There is a query {new!r} already.", advice="Choose another name, or delete that one."
+        )
+    path.rename(target)
+    return target
 
 
 def delete_query(project: Project, name: str) -> None:
@@ -234,3 +268,8 @@ def _path(project: Project, name: str) -> Path:
             advice="Use up to 80 letters, digits, spaces and . , ( ) + - _, a letter or digit first.",
         )
     return inside(project.path / "queries", name, suffix=".json")
+
+
+def _unknown(project: Project, name: str) -> MedsslError:
+    known = ", ".join(query_names(project)) or "none yet"
+    return MedsslError(f"There is no query {name!r}.", advice=f"There are: {known}.")

@@ -10,6 +10,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
+from napari_medssl.explore.labelled import LabelledCells, labelled_cells
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,10 +19,8 @@ if TYPE_CHECKING:
 
     from napari_medssl.explore.store import EmbeddingStore
 
-__all__ = ["Separability", "separability"]
+__all__ = ["Separability", "separability", "separability_of"]
 
-PIXELS_PER_IMAGE = 2000
-MOST_IMAGES = 40
 FOLDS = 5
 
 
@@ -63,30 +63,17 @@ def separability(
     Separability or None
         None where there are not two annotated images and two classes.
     """
-    rng = np.random.default_rng(seed)
-    features: list[NDArray[np.float32]] = []
-    targets: list[NDArray[np.int64]] = []
-    groups: list[NDArray[np.int64]] = []
-    for name, label in labels:
-        if len(groups) == MOST_IMAGES:
-            break
-        if name not in store.index.images:
-            continue
-        ys, xs = np.nonzero(label)
-        if not len(ys):
-            continue
-        chosen = rng.permutation(len(ys))[:PIXELS_PER_IMAGE]
-        ys, xs = ys[chosen], xs[chosen]
-        cells = store.read(name)[ys // store.stride, xs // store.stride]
-        features.append(cells.astype(np.float32))
-        targets.append(label[ys, xs].astype(np.int64))
-        groups.append(np.full(len(ys), len(groups)))
-    found = np.unique(np.concatenate(targets)) if targets else np.empty(0)
-    if len(groups) < 2 or len(found) < 2:
+    return separability_of(labelled_cells(store.grid, labels, seed=seed))
+
+
+def separability_of(cells: LabelledCells) -> Separability | None:
+    """Separate cells by class; as `separability`, of features wherever they are from."""
+    x, y, group = cells
+    classes, images = len(np.unique(y)), len(np.unique(group))
+    if images < 2 or classes < 2:
         return None
-    x, y, group = np.concatenate(features), np.concatenate(targets), np.concatenate(groups)
     guessed = np.zeros_like(y)
-    for train, test in GroupKFold(min(FOLDS, len(groups))).split(x, y, group):
+    for train, test in GroupKFold(min(FOLDS, images)).split(x, y, group):
         if len(np.unique(y[train])) < 2:
             guessed[test] = y[train][0]
             continue
@@ -95,4 +82,4 @@ def separability(
         fit = RidgeClassifier(class_weight="balanced")
         fit.fit(scaler.transform(x[train]), y[train])
         guessed[test] = fit.predict(scaler.transform(x[test]))
-    return Separability(float(balanced_accuracy_score(y, guessed)), len(found), len(groups), len(y))
+    return Separability(float(balanced_accuracy_score(y, guessed)), classes, images, len(y))

@@ -207,13 +207,27 @@ class PixelEmbedding:
         EmbeddingError
             If the prototypes have another number of features.
         """
+        return _upsample(self.cells(prototypes), self.stride, self.shape)
+
+    def cells(self, prototypes: Prototypes) -> NDArray[np.float32]:
+        """Compare every cell with prototypes, as `heat` does with the pixels.
+
+        Returns
+        -------
+        np.ndarray
+            float32 ``(Yg, Xg)`` in [-1, 1].
+
+        Raises
+        ------
+        EmbeddingError
+            If the prototypes have another number of features.
+        """
         if prototypes.positive.shape[1] != self._unit.shape[1]:
             raise EmbeddingError(
                 f"The examples have {prototypes.positive.shape[1]} features, the image has {self._unit.shape[1]}.",
                 advice="Compare features that were made in the same way.",
             )
-        coarse = prototypes.scores(self._unit).reshape(self.grid)  # (Yg, Xg)
-        return _upsample(coarse, self.stride, self.shape)
+        return prototypes.scores(self._unit).reshape(self.grid)
 
     def direction(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the mean direction ``(D,)`` of the pixels of a region.

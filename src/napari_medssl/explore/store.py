@@ -7,21 +7,19 @@ index tells what they were made from, so that what is no longer true is known wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from napari_medssl.config import Config, refuse_newer
-from napari_medssl.errors import MedsslError
 from napari_medssl.explore.similarity import EmbeddingError, PixelEmbedding
 from napari_medssl.project.checkpoint import read_json, write_json
 from napari_medssl.project.listing import identity_of
 from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,104 +30,13 @@ __all__ = [
     "EmbeddingStore",
     "Entry",
     "Index",
-    "Plan",
     "file_of",
     "index_path",
-    "plan",
-    "size_text",
     "store_path",
-    "stored_bytes",
     "weights_of",
 ]
 
 SCHEMA_VERSION = 1
-STRIDES = (4, 8, 16)
-"""To choose from, the finest that leaves room for enough dimensions; 1 and 2 are used where they are asked for."""
-MOST, ENOUGH, FEWEST = 64, 16, 4
-"""Dimensions: as many as fit (a multiple of 4); with `ENOUGH`, no coarser stride is tried."""
-_HEADER = 128
-"""Bytes of a .npy file before its values."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How finely a folder is stored."""
-
-    stride: int
-    """Pixels per cell and axis."""
-    dimensions: int
-    """Features per cell."""
-    bytes: int
-    """Of all files together."""
-    budget: int | None
-    """What was allowed; None where stride and dimensions were given."""
-
-    def text(self) -> str:
-        """Say it."""
-        allowed = "" if self.budget is None else f" of the {size_text(self.budget)} allowed"
-        return (
-            f"{self.dimensions} features for every {self.stride} x {self.stride} pixels: "
-            f"{size_text(self.bytes)}{allowed}."
-        )
-
-
-def plan(
-    shapes: Sequence[tuple[int, int]],
-    *,
-    budget: int,
-    stride: int | None = None,
-    dimensions: int | None = None,
-) -> Plan:
-    """Choose stride and dimensions for a folder.
-
-    Parameters
-    ----------
-    shapes : sequence of (Y, X)
-        Of every image.
-    budget : int
-        Bytes that the files may take; no limit for what is given by name.
-    stride, dimensions : int, optional
-        As wanted; chosen within the budget where they are not given.
-
-    Raises
-    ------
-    MedsslError
-        If nothing fits.
-    """
-    if stride is not None and dimensions is not None:
-        return Plan(stride, dimensions, stored_bytes(shapes, stride, dimensions), None)
-    strides = STRIDES if stride is None else (stride,)
-    counts = range(MOST, FEWEST - 1, -4) if dimensions is None else (dimensions,)
-    best: tuple[int, int] | None = None
-    for s in strides:
-        fitting = (d for d in counts if stored_bytes(shapes, s, d) <= budget)
-        most = next(fitting, None)
-        if most is not None and (best is None or most > best[1]):
-            best = (s, most)
-        if best is not None and best[1] >= min(ENOUGH, max(counts)):
-            return Plan(*best, stored_bytes(shapes, *best), budget)
-    if best is not None:
-        return Plan(*best, stored_bytes(shapes, *best), budget)
-    least = stored_bytes(shapes, strides[-1], counts[-1])
-    raise MedsslError(
-        f"The features of {len(shapes)} images need at least {size_text(least)}; the budget is "
-        f"{size_text(budget)}.",
-        advice="Allow more, or give both stride and dimensions.",
-    )
-
-
-def stored_bytes(shapes: Iterable[tuple[int, int]], stride: int, dimensions: int) -> int:
-    """Give the size of the files of a folder."""
-    cells = (-(-y // stride) * -(-x // stride) for y, x in shapes)
-    return sum(_HEADER + 2 * dimensions * count for count in cells)
-
-
-def size_text(size: int) -> str:
-    """Write a number of bytes for people."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size} bytes"
 
 
 class Entry(Config):
@@ -334,6 +241,10 @@ class EmbeddingStore:
     def flat(self, name: str) -> NDArray[np.float32]:
         """Read the features of an image as ``(cells, D)``, in single precision."""
         return self.read(name).reshape(-1, self.dimensions).astype(np.float32)
+
+    def grid(self, name: str) -> tuple[NDArray[np.float16], int] | None:
+        """Open the features of an image as `read` does, and tell the stride; None where none are stored."""
+        return (self.read(name), self.stride) if name in self.index.images else None
 
     def pixels(self, name: str) -> PixelEmbedding:
         """Read the features of an image, ready to be asked."""

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane", "background", "wait_for_background"]
 
-Lane = Literal["reading", "saving", "checking"]
+Lane = Literal["reading", "saving", "checking", "fitting"]
 
 # Threads of our own, not Qt's: napari's workers share Qt's global pool, and a `QThreadPool` may be deleted before
 # the last save is in it. Python waits for these at its end. What is painted never queues behind what is read.
-_THREADS: dict[Lane, int] = {"reading": 2, "saving": 1, "checking": 1}
+_THREADS: dict[Lane, int] = {"reading": 2, "saving": 1, "checking": 1, "fitting": 1}
 _pools: dict[Lane, ThreadPoolExecutor] = {}
 _running: dict[Future[None], Lane] = {}
 _answers: set[_Answer] = set()  # keeps the receivers alive until they were called
@@ -62,8 +62,9 @@ def background(
         Receives what `work` returned.
     on_failed : callable
         Receives what `work` raised, whatever it was.
-    lane : {"reading", "saving", "checking"}
-        Lanes do not wait for each other; tasks on the lane ``saving`` are done one by one, in order.
+    lane : {"reading", "saving", "checking", "fitting"}
+        Lanes do not wait for each other; tasks on the lanes of one thread (all but ``reading``) are done one by one,
+        in order.
     """
     if lane not in _pools:
         _pools[lane] = ThreadPoolExecutor(_THREADS[lane], thread_name_prefix=f"medssl-{lane}")

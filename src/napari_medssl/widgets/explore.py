@@ -1,35 +1,68 @@
-"""Explore: click a pixel, see which others the network finds alike."""
+"""Explore: what a network sees, in sections that share one query."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import (
-    QCheckBox,
     QComboBox,
-    QGridLayout,
+    QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
-    QSlider,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QDoubleRangeSlider
 
+from napari_medssl.widgets.colour_views import ColoursSection
+from napari_medssl.widgets.compare_runs import CompareSection
 from napari_medssl.widgets.explorer import Explorer
+from napari_medssl.widgets.image_map import ImagesSection
 from napari_medssl.widgets.session import Session
-from napari_medssl.widgets.theme import colors_of, set_role, style_sheet
+from napari_medssl.widgets.similar_section import SimilarSection
+from napari_medssl.widgets.theme import colors_of, style_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import napari
 
-__all__ = ["ExplorePanel", "ExploreWidget"]
+__all__ = ["SECTIONS", "ExplorePanel", "ExploreWidget", "Section"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One tab of Explore.
+
+    Parameters
+    ----------
+    title : str
+        Its name, one word.
+    tip : str
+        What it is for, a sentence.
+    make : callable
+        Makes its widget, when it is opened for the first time.
+    """
+
+    title: str
+    tip: str
+    make: Callable[[Session, Explorer], QWidget]
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("Similar", "Which pixels, and which images, look like this one?", SimilarSection),
+    Section("Colours", "What is alike has the same colour, in every image.", ColoursSection),
+    Section("Images", "Which images are alike, and which stand apart?", ImagesSection),
+    Section("Compare", "The same query asked of several runs, side by side.", CompareSection),
+)
+"""In the order of the tabs."""
 
 
 class ExplorePanel(QWidget):
-    """The controls of `Explorer`; a step of the workspace.
+    """The run that is explored, and the sections; a step of the workspace.
 
     Parameters
     ----------
@@ -41,16 +74,13 @@ class ExplorePanel(QWidget):
         super().__init__(parent)
         self._session = session
         self.explorer = Explorer.of(session)
-        self._showing = False
+        self.sections: dict[str, QWidget] = {}
+        """The sections that were opened, by title."""
         self._build()
+        self.open_section(SECTIONS[0].title)
         self.run.activated.connect(self._on_run)
-        self.explore.clicked.connect(self.explorer.set_active)
-        self.follow.clicked.connect(self.explorer.set_following)
-        self.automatic.clicked.connect(self.explorer.set_automatic)
-        self.range.valueChanged.connect(self._on_range)
-        self.opacity.valueChanged.connect(self._on_opacity)
-        self.clear.clicked.connect(self.explorer.clear)
-        self.explorer.changed.connect(self.refresh)
+        self.tabs.currentChanged.connect(self._on_tab)
+        session.project_changed.connect(self.refresh)
         session.image_changed.connect(self.refresh)
         session.runs_changed.connect(self.refresh)
         self.refresh()
@@ -60,105 +90,60 @@ class ExplorePanel(QWidget):
         self.missing.setWordWrap(True)
         self.run = QComboBox()
         self.run.setAccessibleName("Run")
-        self.run.setToolTip("The network whose features are compared.")
         self.run.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.run.setMinimumContentsLength(8)
-        self.explore = QPushButton("Explore (Q)")
-        self.explore.setCheckable(True)
-        self.explore.setToolTip(
-            "While this is pressed in, a click in the image asks which pixels are like that one.\n"
-            "Dragging moves the image as always."
-        )
-        set_role(self.explore, "primary")
-        self.follow = QPushButton("Follow the cursor (hold W)")
-        self.follow.setCheckable(True)
-        self.follow.setToolTip("Compare with the pixel under the cursor, without clicking.")
-        self.hint = QLabel()
-        self.hint.setWordWrap(True)
-        self.hint.setMinimumHeight(2 * self.hint.fontMetrics().lineSpacing())
-        self.hint.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        set_role(self.hint, "hint")
-        self.range = QDoubleRangeSlider(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
-        self.range.setRange(-1.0, 1.0)
-        self.range.setSingleStep(0.01)
-        self.range.setAccessibleName("Similarities shown")
-        self.range.setToolTip(
-            "Pixels at or below the lower similarity stay dark; those at the upper one are brightest."
-        )
-        self.low, self.high = QLabel(), QLabel()
-        for label in (self.low, self.high):
-            label.setMinimumWidth(label.fontMetrics().horizontalAdvance("-0.000"))
-            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.automatic = QCheckBox("automatic")
-        self.automatic.setToolTip("For each map anew: from its median to 1.")
-        self.opacity = QSlider(Qt.Orientation.Horizontal)
-        self.opacity.setRange(0, 100)
-        self.opacity.setAccessibleName("Opacity")
-        self.opacity.setToolTip("How strongly the map shows over the image.")
-        self.clear = QPushButton("Clear")
-        self.clear.setToolTip("Forget the clicked pixels and remove the map.")
-        self._lay_out()
-
-    def _lay_out(self) -> None:
+        self.tabs = QTabBar()
+        self.tabs.setAccessibleName("Sections of Explore")
+        self.tabs.setExpanding(False)
+        self.tabs.setDrawBase(False)
+        self.tabs.setUsesScrollButtons(True)
+        for section in SECTIONS:
+            self.tabs.setTabToolTip(self.tabs.addTab(section.title), section.tip)
+        label = QLabel("Run")
+        label.setBuddy(self.run)
+        choice = QHBoxLayout()
+        choice.addWidget(label)
+        choice.addWidget(self.run, 1)
+        self.controls = QWidget()
+        self._pages = QVBoxLayout(self.controls)
+        self._pages.setContentsMargins(0, 0, 0, 0)
+        self._pages.setSpacing(6)
+        self._pages.addLayout(choice)
+        self._pages.addWidget(self.tabs)
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 6, 6, 6)
         column.setSpacing(6)
         column.addWidget(self.missing)
-        grid = QGridLayout()
-        grid.setColumnStretch(1, 1)
-        grid.addWidget(QLabel("Run"), 0, 0)
-        grid.addWidget(self.run, 0, 1, 1, 3)
-        grid.addWidget(self.explore, 1, 0, 1, 4)
-        grid.addWidget(self.follow, 2, 0, 1, 4)
-        grid.addWidget(self.hint, 3, 0, 1, 4)
-        grid.addWidget(QLabel("Similarity"), 4, 0)
-        grid.addWidget(self.automatic, 4, 1, 1, 3, Qt.AlignmentFlag.AlignRight)
-        grid.addWidget(self.low, 5, 0)
-        grid.addWidget(self.range, 5, 1, 1, 2)
-        grid.addWidget(self.high, 5, 3)
-        grid.addWidget(QLabel("Opacity"), 6, 0)
-        grid.addWidget(self.opacity, 6, 1, 1, 3)
-        grid.addWidget(self.clear, 7, 0, 1, 4)
-        self.controls = QWidget()
-        grid.setContentsMargins(0, 0, 0, 0)
-        self.controls.setLayout(grid)
         column.addWidget(self.controls)
         column.addStretch(1)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
 
-    # -- showing ---------------------------------------------------------------------------------
+    def open_section(self, title: str) -> QWidget:
+        """Show a section and hide the others; returns its widget."""
+        number, section = next((n, s) for n, s in enumerate(SECTIONS) if s.title == title)
+        if title not in self.sections:
+            self.sections[title] = section.make(self._session, self.explorer)
+            self._pages.addWidget(self.sections[title])
+        for other, widget in self.sections.items():
+            widget.setVisible(other == title)
+        self.tabs.setCurrentIndex(number)
+        return self.sections[title]
 
     def refresh(self) -> None:
         """Show what is true now."""
-        session, explorer = self._session, self.explorer
+        session = self._session
         missing = self._what_is_missing()
         self.missing.setText(missing)
         self.missing.setVisible(bool(missing))
         self.controls.setEnabled(not missing)
-        self._showing = True
         names = [run.name for run in session.usable_runs]
         if names != [self.run.itemText(i) for i in range(self.run.count())]:
             self.run.clear()
             self.run.addItems(names)
         self.run.setCurrentText(session.current_run or "")
         self.run.setToolTip(f"{session.current_run}\nThe network whose features are compared.")
-        self.explore.setChecked(explorer.active)
-        self.explore.setText("Stop exploring (Q)" if explorer.active else "Explore (Q)")
-        self.follow.setChecked(explorer.following)
-        self.follow.setText(
-            "Stop following (W)" if explorer.following else "Follow the cursor (hold W)"
-        )
-        self.hint.setText("" if missing else self._hint())
-        low, high = explorer.limits
-        self.range.setValue((low, high))
-        self.low.setText(f"{low:.2f}")
-        self.high.setText(f"{high:.2f}")
-        self.automatic.setChecked(explorer.automatic)
-        self.opacity.setValue(round(100 * explorer.opacity))
-        self.clear.setEnabled(bool(explorer.queries) or explorer.heat is not None)
-        self._showing = False
 
     def _what_is_missing(self) -> str:
         session = self._session
@@ -173,37 +158,11 @@ class ExplorePanel(QWidget):
             return "No image is open. Choose one in the step Project of the Workspace."
         return ""
 
-    def _hint(self) -> str:
-        explorer = self.explorer
-        if explorer.state == "computing":
-            return f"Computing the features of {self._session.image} ..."
-        if explorer.state == "failed":
-            return f"No features: {explorer.why}"
-        if not explorer.active:
-            return "Press Explore, then click in the image."
-        if self._session.viewer.dims.ndisplay != 2:
-            return "Show the image in 2D to click in it."
-        if explorer.following:
-            return "Move the cursor over the image."
-        if not explorer.queries:
-            return "Click a pixel in the image."
-        if len(explorer.queries) == 1:
-            y, x = explorer.queries[0]
-            return f"Compared with the pixel at y {y}, x {x}. Shift+click adds another one."
-        return f"Compared with the mean of {len(explorer.queries)} pixels. A click starts anew."
-
-    # -- acting ----------------------------------------------------------------------------------
-
     def _on_run(self, index: int) -> None:
         self._session.choose_run(self.run.itemText(index))
 
-    def _on_range(self, limits: tuple[float, float]) -> None:
-        if not self._showing:
-            self.explorer.set_limits(*limits)
-
-    def _on_opacity(self, percent: int) -> None:
-        if not self._showing:
-            self.explorer.set_opacity(percent / 100)
+    def _on_tab(self, number: int) -> None:
+        self.open_section(SECTIONS[number].title)
 
 
 class ExploreWidget(QWidget):

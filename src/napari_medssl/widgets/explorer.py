@@ -1,37 +1,41 @@
-"""Similarity by click: asks the engine for the features of the open image, and paints the heat map."""
+"""Similarity by click: collects the examples, asks for the features they need, and maps the open image."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from napari.layers import Image, Points
 from qtpy.QtCore import QObject, Signal
 
+from napari_medssl.errors import MedsslError
+from napari_medssl.explore.query import Point, Query, Region
 from napari_medssl.widgets.features import Features
 from napari_medssl.widgets.gl_guard import guard_canvas
-from napari_medssl.widgets.layers import find_layer, mark, remove_layer
-from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.heat_view import HeatView
+from napari_medssl.widgets.pixel_clicks import PixelClicks, is_drawing, pixel_at
 from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.shortcuts import bind_on_our_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Collection, Iterator
 
     import napari
-    from napari.layers import Layer
+    import numpy as np
+    from napari.layers import Image, Layer
     from numpy.typing import NDArray
 
+    from napari_medssl.explore.store import EmbeddingStore
     from napari_medssl.widgets.features import State
     from napari_medssl.widgets.session import Session
 
-__all__ = ["Explorer"]
+__all__ = ["Explorer", "Part"]
 
-_CLICK_PIXELS = 4  # a mouse that moves further on the screen while pressed is dragging
+Part = Point | Region
 
 
 class Explorer(QObject):
     """One per session; get it with `Explorer.of`.
+
+    The examples stay when another image is opened: they may lie in several, and are asked of each.
 
     Parameters
     ----------
@@ -41,6 +45,10 @@ class Explorer(QObject):
 
     changed = Signal()
     """Anything that a panel shows."""
+    query_changed = Signal()
+    """`query` differs."""
+    heat_changed = Signal()
+    """Another map is shown, or none."""
 
     @classmethod
     def of(cls, session: Session) -> Explorer:
@@ -54,26 +62,122 @@ class Explorer(QObject):
         guard_canvas(session.viewer)
         self.active = False
         self.following = False
-        self.queries: list[tuple[int, int]] = []
-        """The clicked pixels, (y, x) of the image."""
-        self.limits = (0.0, 1.0)
-        """Similarities shown as black and as white."""
-        self.automatic = True
-        """Whether `limits` are chosen anew for each map."""
-        self.opacity = 0.7
+        self.counter = False
+        """Whether a plain click adds a counter-example, as one with Alt does."""
+        self.parts: tuple[Part, ...] = ()
+        """Examples and counter-examples, in the order in which they were given."""
+        self.how: Literal["mean", "max"] = "mean"
+        """How several examples make one map; with counter-examples it is always the contrast."""
+        self._former: list[tuple[Part, ...]] = []
         self._cursor: tuple[int, int] | None = None
+        self._going: tuple[str, int, int] | None = None
+        self._match: tuple[int, int] | None = None
+        self._clicks = PixelClicks(session, self, modifiers=("Shift", "Alt"))
+        self._clicks.clicked.connect(self._on_click)
+        self.view = HeatView(session)
+        self.view.changed.connect(self.changed)
         self.features = Features(session)
         self.features.arrived.connect(self._compare)
         self.features.changed.connect(self.changed)
+        self._stored: EmbeddingStore | None = None
+        self._stored_names: frozenset[str] = frozenset()
         self._comparing = False
         self._compare_again = False
-        self._setting = False
-        self._end_follow: list[Callable[[], None]] = []
         session.image_closing.connect(self._on_image_closing)
         session.image_changed.connect(self._on_image)
         session.runs_changed.connect(self._on_runs)
-        session.project_changed.connect(self.changed)
-        bind_on_our_layers(session.viewer, {"Q": self._on_key, "W": self._on_hold})
+        session.project_changed.connect(self._on_project)
+        self._project = session.project
+        keys = {"Q": self._on_key, "W": self._on_hold, "Shift-Q": self._on_undo}
+        bind_on_our_layers(session.viewer, keys)
+
+    # -- what is asked ---------------------------------------------------------------------------
+
+    @property
+    def query(self) -> Query | None:
+        """What is asked; None without an example."""
+        if not any(part.positive for part in self.parts):
+            return None
+        counters = any(not part.positive for part in self.parts)
+        return Query(
+            points=tuple(part for part in self.parts if isinstance(part, Point)),
+            regions=tuple(part for part in self.parts if isinstance(part, Region)),
+            how="contrast" if counters else self.how,
+        )
+
+    def ask(self, y: int, x: int, *, add: bool = False, positive: bool = True) -> None:
+        """Compare the image with a pixel.
+
+        Parameters
+        ----------
+        y, x : int
+            The pixel.
+        add : bool
+            Keep the examples given before; a counter-example always does.
+        positive : bool
+            Whether it is an example.
+
+        A pixel outside the image is not asked.
+        """
+        image = self.session.image
+        layer = self.session.image_layer
+        if image is None or layer is None:
+            return
+        if not (0 <= y < layer.data.shape[0] and 0 <= x < layer.data.shape[1]):
+            return
+        point = Point(image=image, y=y, x=x, positive=positive)
+        self._change((*self.parts, point) if add or not positive else (point,))
+
+    def add_region(self, mask: NDArray[np.bool_], *, positive: bool = True) -> None:
+        """Add a region of the open image, bool ``(Y, X)``, to the examples, or to the counter-examples."""
+        if self.session.image is not None:
+            region = Region.of(self.session.image, mask, positive=positive)
+            self._change((*self.parts, region))
+
+    def set_query(self, query: Query) -> None:
+        """Ask what was kept earlier, of this image."""
+        if query.how != "contrast":
+            self.how = "max" if query.how == "max" else "mean"
+        self._change((*query.points, *query.regions))
+
+    def set_how(self, how: Literal["mean", "max"]) -> None:
+        """Compare with the examples' mean, or with the nearest of them."""
+        if how != self.how:
+            self.how = how
+            self.query_changed.emit()
+            self._compare()
+            self.changed.emit()
+
+    def undo(self) -> None:
+        """Take back the last change of the examples."""
+        if self._former:
+            self._change(self._former.pop(), undoing=True)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a change of the examples to take back."""
+        return bool(self._former)
+
+    def clear(self) -> None:
+        """Forget the examples and remove the map."""
+        self._cursor = self._match = None
+        self.view.clear()
+        self.heat_changed.emit()
+        if self.parts:
+            self._change(())
+        self.changed.emit()
+
+    def _change(self, parts: tuple[Part, ...], *, undoing: bool = False) -> None:
+        if not undoing:
+            self._former.append(self.parts)
+        self.parts = parts
+        self._match = None
+        self._mark()
+        self.query_changed.emit()
+        if self.query is None:
+            self._remove_map()
+        self._compare()
+        self.changed.emit()
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -82,88 +186,77 @@ class Explorer(QObject):
         if on == self.active:
             return
         self.active = on
+        self._clicks.set_on(on)
         viewer = self.session.viewer
         if on:
-            viewer.mouse_drag_callbacks.append(self._on_press)
             viewer.mouse_move_callbacks.append(self._on_move)
             self._stop_painting()
-            self._ask()
+            self._show_all()
         else:
-            viewer.mouse_drag_callbacks.remove(self._on_press)
             viewer.mouse_move_callbacks.remove(self._on_move)
             self.set_following(False)
         self.changed.emit()
 
     def set_following(self, on: bool) -> None:
-        """Compare with the pixel under the cursor, wherever it goes, or with the clicked ones again."""
+        """Compare with the pixel under the cursor, wherever it goes, or with the examples again."""
         if on == self.following:
             return
         if on:
             self.set_active(True)
         self.following = on
         self._cursor = None
-        if not on and self.queries:
+        if not on:
             self._compare()
         self.changed.emit()
 
-    def ask(self, y: int, x: int, *, add: bool = False) -> None:
-        """Compare the image with a pixel.
-
-        Parameters
-        ----------
-        y, x : int
-            The pixel.
-        add : bool
-            Keep the pixels asked before; the map is then the similarity to their mean.
-
-        A pixel outside the image is not asked.
-        """
-        if not self._inside(y, x):
-            return
-        self.queries = [*self.queries, (y, x)] if add else [(y, x)]
-        self._show_queries()
-        if self._ask():
-            self._compare()
+    def set_counter(self, on: bool) -> None:
+        """Make a plain click a counter-example, for where the window manager takes Alt+click."""
+        self.counter = on
         self.changed.emit()
 
-    def clear(self) -> None:
-        """Forget the clicked pixels and remove the map."""
-        self.queries, self._cursor = [], None
-        for end in self._end_follow:
-            end()
-        self._end_follow.clear()
-        remove_layer(self.session.viewer, "heat")
-        remove_layer(self.session.viewer, "query")
-        self.changed.emit()
-
-    def set_limits(self, low: float, high: float) -> None:
-        """Show similarities from `low` to `high`, from now on."""
-        self.automatic = False
-        self._apply_limits(low, high)
-
-    def set_automatic(self, on: bool) -> None:
-        """Choose the limits for each map: from its median to 1."""
-        self.automatic = on
-        layer = self.heat
-        if on and layer is not None:
-            self._apply_limits(*_limits_of(layer.data))
-        self.changed.emit()
-
-    def set_opacity(self, opacity: float) -> None:
-        """Set how strongly the map shows, from 0 to 1."""
-        self.opacity = opacity
-        if self.heat is not None:
-            self.heat.opacity = opacity
+    def set_source(self, source: str) -> None:
+        """Look at other features of the network, see `napari_medssl.embed`."""
+        if source != self.source:
+            self.features.source = source
+            self.changed.emit()
+            self._on_runs()
 
     @property
-    def heat(self) -> Image | None:
-        """The layer with the map."""
-        return find_layer(self.session.viewer, "heat")
+    def source(self) -> str:
+        """What of the network is looked at."""
+        return self.features.source
+
+    def go_to(self, image: str, y: int, x: int) -> None:
+        """Open an image with its map, and look at a pixel of it."""
+        self._going = (image, y, x)
+        self.set_active(True)
+        if image == self.session.image:
+            self._arrive()
+        else:
+            self.session.open_image(image)
+
+    def _arrive(self) -> None:
+        going, self._going = self._going, None
+        layer = self.session.image_layer
+        if going is None or layer is None or going[0] != self.session.image:
+            return
+        self._match = going[1:]
+        viewer, camera = self.session.viewer, self.session.viewer.scene.camera
+        before = camera.zoom
+        viewer.reset_view()
+        camera.zoom = max(
+            before, 2 * camera.zoom
+        )  # else what is centred leaves half of the canvas empty
+        camera.center = (*camera.center[:-2], *layer.data_to_world(going[1:])[-2:])
+        self._mark()
 
     # -- mouse and keys --------------------------------------------------------------------------
 
     def _on_key(self, _: Layer) -> None:
         self.set_active(not self.active)
+
+    def _on_undo(self, _: Layer) -> None:
+        self.undo()
 
     def _on_hold(self, _: Layer) -> Iterator[None]:
         was = self.active
@@ -173,210 +266,129 @@ class Explorer(QObject):
         if not was:
             self.set_active(False)
 
-    def _on_press(self, viewer: napari.Viewer, event: Any) -> Iterator[None]:
-        if event.button != 1 or not self._listens() or "Control" in event.modifiers:
-            return
-        start = np.asarray(event.pos, dtype=float)
-        dragged = False
-        yield
-        while event.type == "mouse_move":
-            # seen from the screen, so that it means the same at every zoom
-            dragged |= bool(np.hypot(*(np.asarray(event.pos) - start)) > _CLICK_PIXELS)
-            yield
-        pixel = self._pixel_at(event.position)
-        if not dragged and pixel is not None:
-            self.ask(*pixel, add="Shift" in event.modifiers)
+    def _on_click(self, y: int, x: int) -> None:
+        held = self._clicks.held
+        self.ask(y, x, add="Shift" in held, positive="Alt" not in held and not self.counter)
 
     def _on_move(self, viewer: napari.Viewer, event: Any) -> None:
-        if not self.following or not self._listens():
+        if not self.following or is_drawing(viewer):
             return
-        pixel = self._pixel_at(event.position)
+        pixel = pixel_at(self.session, event.position)
         if pixel is not None and pixel != self._cursor:
             self._cursor = pixel
-            if self._ask():
-                self._compare()
-
-    def _listens(self) -> bool:
-        viewer = self.session.viewer
-        active = viewer.layers.selection.active
-        drawing = active is not None and active.mode not in ("pan_zoom", "transform")
-        return viewer.dims.ndisplay == 2 and not drawing
-
-    def _pixel_at(self, position: Any) -> tuple[int, int] | None:
-        layer = self.session.image_layer
-        if layer is None:
-            return None
-        y, x = (int(value) for value in np.round(layer.world_to_data(position))[-2:])
-        return (y, x) if self._inside(y, x) else None
-
-    def _inside(self, y: int, x: int) -> bool:
-        layer = self.session.image_layer
-        if layer is None:
-            return False
-        height, width = layer.data.shape[:2]
-        return bool(0 <= y < height and 0 <= x < width)
+            self._compare()
 
     def _stop_painting(self) -> None:
         # a click cannot both paint and ask
         viewer, layer = self.session.viewer, self.session.image_layer
-        if layer is not None and not self._listens():
+        if layer is not None and viewer.dims.ndisplay == 2 and is_drawing(viewer):
             viewer.layers.selection.active = layer
-
-    # -- features --------------------------------------------------------------------------------
-
-    def _ask(self) -> bool:
-        """Whether the features are here; if not, they are asked for."""
-        features = self.features.get()
-        self.changed.emit()
-        return features is not None
-
-    @property
-    def state(self) -> State:
-        """Where the features of the open image are."""
-        return self.features.state
-
-    @property
-    def why(self) -> str:
-        """Why the features could not be computed."""
-        return self.features.why
 
     # -- the map ---------------------------------------------------------------------------------
 
+    @property
+    def heat(self) -> Image | None:
+        """The layer with the map."""
+        return self.view.heat
+
+    @property
+    def state(self) -> State:
+        """Where the features are that the map needs."""
+        return self.features.state
+
+    def offer_stored(self, store: EmbeddingStore | None, names: Collection[str]) -> None:
+        """Take these images' stored features for a first map, until the finer ones are here."""
+        self._stored, self._stored_names = store, frozenset(names)
+
     def _compare(self) -> None:
-        # one comparison at a time, in a thread; when it is done the newest question is next
-        features = self.features.current
-        queries = self._asked()
-        if features is None or not queries:
+        """Map the open image; one comparison at a time, in a thread, and the newest question is next."""
+        image, query = self.session.image, self._asked()
+        if image is None:
+            return
+        names = [image] if query is None else [image, *query.images]
+        fine = self.features.get(names)
+        self.changed.emit()
+        store = self._stored if self._stored_names.issuperset(names) else None
+        if query is None or (fine is None and store is None):
             return
         if self._comparing:
             self._compare_again = True
             return
         self._comparing = True
 
+        def work() -> NDArray[np.float32]:
+            pixels = (
+                store.pixels if fine is None and store is not None else (fine or {}).__getitem__
+            )
+            return pixels(image).heat(query.prototypes(pixels))
+
         def done(heat: NDArray[np.float32]) -> None:
             self._comparing = False
-            if features is self.features.current and self._asked():
-                self._show(heat)
-            if self._compare_again:
-                self._compare_again = False
-                self._compare()
+            true = store is self._stored if fine is None else self.features.has(fine)
+            if true and image == self.session.image and self._asked() is not None:
+                self.view.show(heat, contrast=query.how == "contrast")
+                self.heat_changed.emit()
+            self._once_more()
 
         def failed(error: BaseException) -> None:
-            self._comparing = self._compare_again = False
+            self._comparing = False
             self.session.problem.emit(Problem.of(error, doing="comparing the pixels"))
+            self._once_more()
 
-        self.session.background(
-            lambda: features.similarity(queries), on_result=done, on_failed=failed
-        )
+        self.session.background(work, on_result=done, on_failed=failed)
 
-    def _asked(self) -> list[tuple[int, int]]:
-        if self.following and self._cursor is not None:
-            return [self._cursor]
-        return list(self.queries)
+    def _asked(self) -> Query | None:
+        """Give what the map answers now: the pixel under the cursor while it is followed, else the query."""
+        if self._cursor is None or self.session.image is None:
+            return self.query
+        y, x = self._cursor
+        return Query(points=(Point(image=self.session.image, y=y, x=x),))
 
-    def _show(self, heat: NDArray[np.float32]) -> None:
-        image_layer = self.session.image_layer
-        if image_layer is None or image_layer.data.shape[:2] != heat.shape:
-            return
-        layer = self.heat
-        limits = _limits_of(heat) if self.automatic else self.limits
-        if layer is None:
-            layer = Image(
-                heat,
-                name="similarity",
-                colormap="inferno",
-                blending="translucent_no_depth",
-                opacity=self.opacity,
-                contrast_limits=limits,
-                interpolation2d="nearest",
-                **transforms(image_layer),
-            )
-            mark(layer, "heat", image=self.session.image, run=self.session.current_run)
-            self._add(layer)
-            layer.contrast_limits_range = (-1.0, 1.0)
-            layer.events.contrast_limits.connect(self._on_layer_limits)
-            layer.events.opacity.connect(self._on_layer_opacity)
-        else:
-            layer.data = heat
-        self._apply_limits(*limits)
-        self.changed.emit()
+    def _once_more(self) -> None:
+        if self._compare_again:
+            self._compare_again = False
+            self._compare()
 
-    def _show_queries(self) -> None:
-        image_layer = self.session.image_layer
-        if image_layer is None:
-            return
-        layer = find_layer(self.session.viewer, "query")
-        if layer is not None:
-            layer.data = np.array(self.queries, dtype=float)
-            return
-        height, width = image_layer.data.shape[:2]
-        layer = Points(
-            np.array(self.queries, dtype=float),
-            name="clicked pixels",
-            symbol="cross",
-            size=max(4.0, min(height, width) / 32),
-            face_color="#00e5ff",
-            border_color="#000000",
-            border_width=0.12,
-            **transforms(image_layer),
-        )
-        mark(layer, "query", image=self.session.image)
-        self._add(layer)
+    def _remove_map(self) -> None:
+        self.view.remove_map()
+        self.heat_changed.emit()
 
-    def _add(self, layer: Layer) -> None:
-        viewer, image_layer = self.session.viewer, self.session.image_layer
-        active = viewer.layers.selection.active
-        viewer.add_layer(layer)
-        query = find_layer(viewer, "query")
-        if query is not None and query is not layer:  # the crosses stay on top
-            viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(query))
-        if active is not None:
-            viewer.layers.selection.active = active
-        if image_layer is not None:
-            self._end_follow.append(follow(image_layer, layer))
+    def _mark(self) -> None:
+        try:
+            self.view.show_examples(self.parts, match=self._match)
+        except MedsslError as error:  # a region that was drawn on a larger image of the same name
+            self.session.show_error(error, doing="marking the examples")
 
-    def _apply_limits(self, low: float, high: float) -> None:
-        self.limits = (low, max(high, low + 1e-3))
-        layer = self.heat
-        if layer is not None:
-            self._setting = True
-            layer.contrast_limits = self.limits
-            self._setting = False
-        self.changed.emit()
-
-    def _on_layer_limits(self) -> None:
-        # moved in napari's own controls
-        layer = self.heat
-        if layer is not None and not self._setting:
-            self.automatic = False
-            self.limits = (float(layer.contrast_limits[0]), float(layer.contrast_limits[1]))
-            self.changed.emit()
-
-    def _on_layer_opacity(self) -> None:
-        layer = self.heat
-        if layer is not None:
-            self.opacity = float(layer.opacity)
-            self.changed.emit()
+    def _show_all(self) -> None:
+        self._mark()
+        self._compare()
 
     # -- what others change ----------------------------------------------------------------------
 
     def _on_image_closing(self) -> None:
         # before the next image is shown: its view is fitted to all layers. Not in a closing window.
         if self.session.viewer.window._qt_window.isVisible():
-            self.clear()
+            self._cursor = self._match = None
+            self.view.clear()
+            self.heat_changed.emit()
 
     def _on_image(self) -> None:
-        self.clear()
+        if self._going is not None:
+            self._arrive()
         if self.active:
-            self._ask()
+            self._show_all()
+        self.changed.emit()
 
     def _on_runs(self) -> None:
-        if (self.active or self.queries) and self._ask():
+        if self.active or self.heat is not None:
             self._compare()
         self.changed.emit()
 
-
-def _limits_of(heat: NDArray[np.float32]) -> tuple[float, float]:
-    # half of the image stays dark, so that what is alike stands out however similar all pixels are
-    low = float(np.median(heat[:: max(1, heat.shape[0] // 256), :: max(1, heat.shape[1] // 256)]))
-    return (min(low, 0.999), 1.0)
+    def _on_project(self) -> None:
+        if self.session.project is not self._project:  # the examples are of images of the other one
+            self._project = self.session.project
+            self.parts, self._former = (), []
+            self.view.clear()
+            self.heat_changed.emit()
+            self.query_changed.emit()
+        self.changed.emit()

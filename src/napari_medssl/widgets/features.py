@@ -1,4 +1,4 @@
-"""The features of the open image: asked of the warm engine once, read once, kept while memory allows."""
+"""Pixel features of single images: asked of the warm engine once, read once, kept while memory allows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari_medssl.explore.similarity import PixelEmbedding
 from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_medssl.widgets.session import Session
@@ -19,24 +20,25 @@ __all__ = ["Features", "State"]
 
 State = Literal["nothing", "computing", "ready", "failed"]
 
-_MOST_BYTES = 1 << 29  # kept in memory, besides the features of the open image
+_MOST_BYTES = 1 << 29  # kept in memory, besides the features that are needed now
 
 
 class _Key(NamedTuple):
     project: Path
     run: str
+    source: str
     image: str
     weights: int
     """When the run's weights were written: training on makes other features."""
 
 
 class Features(QObject):
-    """Pixel features of the session's open image, as its current run sees it.
+    """Pixel features of images of the session's project, as its current run sees them.
 
     Parameters
     ----------
     session : Session
-        Whose image, run and engine.
+        Whose run and engine.
     """
 
     arrived = Signal()
@@ -47,59 +49,81 @@ class Features(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._session = session
+        self.source = "mix"
+        """What of the network they come from, see `napari_medssl.embed`."""
         self._kept: OrderedDict[_Key, PixelEmbedding] = OrderedDict()
+        self._needed: tuple[_Key, ...] = ()
         self._wanted: _Key | None = None
         self._failed: _Key | None = None
         self.why = ""
         """Why the features could not be computed, when `state` is ``failed``."""
 
     @property
-    def current(self) -> PixelEmbedding | None:
-        """The features of the open image if they are here."""
-        key = self._key()
-        return self._kept.get(key) if key is not None else None
+    def state(self) -> State:
+        """Where the features are that were asked for last, of all those images together."""
+        if not self._needed or self._keys([key.image for key in self._needed]) != self._needed:
+            return "nothing"
+        if all(key in self._kept for key in self._needed):
+            return "ready"
+        if self._wanted in self._needed:
+            return "computing"
+        return "failed" if self._failed in self._needed else "nothing"
 
     @property
-    def state(self) -> State:
-        """Where the features of the open image are."""
-        key = self._key()
-        if key is None:
-            return "nothing"
-        if key in self._kept:
-            return "ready"
-        if key == self._wanted:
-            return "computing"
-        return "failed" if key == self._failed else "nothing"
+    def awaited(self) -> str:
+        """The image whose features are being computed; empty if none is."""
+        return self._wanted.image if self._wanted is not None else ""
 
-    def get(self) -> PixelEmbedding | None:
-        """Return the features of the open image; if they are not here, ask for them (`arrived` follows)."""
-        key = self._key()
-        if key is None:
+    def get(self, images: Sequence[str]) -> dict[str, PixelEmbedding] | None:
+        """Return the features of images by name; those that are not here are asked for (`arrived` follows).
+
+        Parameters
+        ----------
+        images : sequence of str
+            What is needed now; the engine is asked for one after the other.
+        """
+        keys = self._keys(images)
+        if keys is None:
             return None
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        if self._wanted != key:
-            self._wanted = key
-            self._failed = None
-            self._session.request(
-                "embed",
-                run=key.run,
-                image=key.image,
-                on_result=lambda data: self._on_embedded(key, data),
-                on_failed=lambda problem: self._on_failed(key, problem),
-            )
-            self.changed.emit()
+        self._needed = keys
+        missing = next((key for key in keys if key not in self._kept), None)
+        if missing is None:
+            for key in keys:
+                self._kept.move_to_end(key)
+            return {key.image: self._kept[key] for key in keys}
+        if self._wanted != missing:
+            self._ask(missing)
         return None
 
-    def _key(self) -> _Key | None:
+    def has(self, found: Mapping[str, PixelEmbedding]) -> bool:
+        """Whether features that `get` returned are still those of the current run and source."""
+        keys = self._keys(list(found)) or ()
+        return bool(keys) and all(self._kept.get(key) is found[key.image] for key in keys)
+
+    def _keys(self, images: Sequence[str]) -> tuple[_Key, ...] | None:
         session = self._session
         run = next((run for run in session.usable_runs if run.name == session.current_run), None)
         weights = run.weights() if run is not None else None
-        if session.project is None or session.image is None or run is None or weights is None:
+        project = session.project
+        if project is None or run is None or weights is None or not images:
             return None
         written = weights.stat().st_mtime_ns if weights.is_file() else 0
-        return _Key(session.project.path, run.name, session.image, written)
+        return tuple(
+            _Key(project.path, run.name, self.source, image, written)
+            for image in dict.fromkeys(images)
+        )
+
+    def _ask(self, key: _Key) -> None:
+        self._wanted, self._failed = key, None
+        self._session.request(
+            "embed",
+            run=key.run,
+            image=key.image,
+            source=key.source,
+            on_result=lambda data: self._on_embedded(key, data),
+            on_failed=lambda problem: self._on_failed(key, problem),
+        )
+        self.changed.emit()
 
     def _on_embedded(self, key: _Key, data: dict[str, Any]) -> None:
         if key != self._wanted:
@@ -108,11 +132,13 @@ class Features(QObject):
         stride, (height, width) = int(data["stride"]), data["shape"]
 
         def opened(features: PixelEmbedding) -> None:
-            self._kept[key] = features
-            while len(self._kept) > 1 and self._bytes() > _MOST_BYTES:
-                self._kept.popitem(last=False)
+            self._keep(key, features)
             if key == self._wanted:
                 self._wanted = None
+                missing = next((other for other in self._needed if other not in self._kept), None)
+                if missing is not None:
+                    self._ask(missing)
+                    return
                 self.changed.emit()
                 self.arrived.emit()
 
@@ -125,12 +151,17 @@ class Features(QObject):
             on_failed=failed,
         )
 
+    def _keep(self, key: _Key, features: PixelEmbedding) -> None:
+        self._kept[key] = features
+        others = [other for other in self._kept if other not in self._needed]
+        for other in others:
+            if sum(kept.nbytes for kept in self._kept.values()) <= _MOST_BYTES:
+                break
+            del self._kept[other]
+
     def _on_failed(self, key: _Key, problem: Problem) -> None:
         if key == self._wanted:
             self._wanted, self._failed = None, key
             self.why = problem.sentence
             self.changed.emit()
             self._session.problem.emit(problem)
-
-    def _bytes(self) -> int:
-        return sum(features.nbytes for features in self._kept.values())

@@ -34,7 +34,7 @@ _MODES = {
     "frozen": ("Frozen encoder", "the decoder learns, the encoder stays; minutes"),
     "full": ("Full", "everything learns; slowest, best with many labels"),
 }
-_FIELDS = ("network", "training", "device", "threads", "seed")
+_FIELDS = ("take", "network", "training", "device", "threads", "seed")
 _START = ("network.encoder_weights", "network.weights_file")
 
 

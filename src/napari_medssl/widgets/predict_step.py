@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medssl.errors import MedsslError
+from napari_medssl.widgets.export_dialog import ExportDialog
 from napari_medssl.widgets.image_list import ImageList
 from napari_medssl.widgets.run_monitor import duration
 from napari_medssl.widgets.theme import set_role
@@ -47,6 +49,7 @@ class PredictStep(QWidget):
         self.run.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
+        self.export = QPushButton("Export weights ...")
         self.this = QPushButton("This image")
         self.folder = QPushButton("Whole folder")
         set_role(self.folder, "primary")
@@ -63,12 +66,14 @@ class PredictStep(QWidget):
         self.images = ImageList(session)
         self._lay_out()
         self.run.activated.connect(self._on_run)
+        self.export.clicked.connect(self._on_export)
         self.this.clicked.connect(lambda: session.predictions.predict())
         self.folder.clicked.connect(self._on_folder)
         self.stop.clicked.connect(session.stop)
         self.show_layer.toggled.connect(self._on_show)
         session.runs_changed.connect(self._on_runs)
         session.busy_changed.connect(self.refresh)
+        session.description_changed.connect(self.refresh)
         session.image_changed.connect(self.refresh)
         session.run_event.connect(self.refresh)
         session.predictions.asking_changed.connect(self.refresh)
@@ -85,6 +90,12 @@ class PredictStep(QWidget):
         self.this.setText("Predicting ..." if session.predictions.asking else "This image")
         self.folder.setEnabled(ready and active is None)
         self.folder.setToolTip("" if active is None else "Another run is active")
+        self.export.setEnabled(ready and active is None and session.description is not None)
+        self.export.setToolTip(
+            "Write the network of this run, or a part of it, into a file"
+            if active is None
+            else "Another run is active"
+        )
         self.stop.setVisible(predicting)
         self.bar.setVisible(predicting)
         if active is not None and predicting:
@@ -92,7 +103,7 @@ class PredictStep(QWidget):
             self.bar.setValue(active.step)
             left = f", {duration(active.eta)} left" if active.rate else ""
             self.text.setText(f"{active.step} of {active.total} images{left}")
-        elif last is not None and last.kind == "predict" and last.over:
+        elif last is not None and last.kind in ("predict", "export") and last.over:
             self.text.setText(last.outcome)
         else:
             self.text.setText("")
@@ -104,6 +115,7 @@ class PredictStep(QWidget):
         label = QLabel("Run")
         label.setBuddy(self.run)
         choice.addRow(label, self.run)
+        choice.addRow("", self.export)
         buttons = QHBoxLayout()
         buttons.addWidget(self.this)
         buttons.addWidget(self.folder, 1)
@@ -126,6 +138,8 @@ class PredictStep(QWidget):
         self.run.clear()
         for run in self._session.usable_runs:
             self.run.addItem(run.name, run.name)
+            origin = self._session.run_list.origins[run.name]
+            self.run.setItemData(self.run.count() - 1, origin, Qt.ItemDataRole.ToolTipRole)
         self.run.setCurrentIndex(max(0, self.run.findData(self._session.current_run)))
         self._find_predicted()
         self.refresh()
@@ -156,6 +170,24 @@ class PredictStep(QWidget):
             session.start_job(job)
         except MedsslError as error:
             session.show_error(error)
+
+    def _on_export(self) -> None:
+        session = self._session
+        project, run, description = session.project, session.current_run, session.description
+        if project is None or run is None or description is None:
+            return
+        dialog = ExportDialog(description, project.path, run, parent=self)
+        dialog.finished.connect(lambda _: self._start_export(dialog.job))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def _start_export(self, job: dict[str, Any] | None) -> None:
+        if job is None:
+            return
+        try:
+            self._session.start_job(job)
+        except MedsslError as error:  # another job began meanwhile
+            self._session.show_error(error)
 
     def _on_saved(self, run: str, image: str) -> None:
         if run == self._session.current_run and image not in self._predicted:

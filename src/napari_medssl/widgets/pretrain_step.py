@@ -28,6 +28,7 @@ from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
     from napari_medssl.engine.protocol import Method
+    from napari_medssl.plan import Recommendation
     from napari_medssl.widgets.session import Session
 
 __all__ = ["PretrainStep"]
@@ -49,6 +50,8 @@ class PretrainStep(QWidget):
         super().__init__(parent)
         self._session = session
         self._file: Path | None = None
+        self._plan: Recommendation | None = None
+        """One to show as soon as there are forms."""
         self.waiting = QLabel("Asking the engine which methods it has ...")
         set_role(self.waiting, "hint")
         self.method = QComboBox()
@@ -85,6 +88,7 @@ class PretrainStep(QWidget):
         session.project_changed.connect(self._on_project)
         session.busy_changed.connect(self._enable)
         session.image_changed.connect(self._enable)
+        session.planner.accepted.connect(self.use_plan)
         self._fill_start_from()
         self._on_description()
 
@@ -105,6 +109,20 @@ class PretrainStep(QWidget):
             "from_run": name if kind == "run" else None,
             **job,
         }
+
+    def use_plan(self, plan: Recommendation) -> None:
+        """Show what is recommended; what it does not speak of stays as it is."""
+        if self.job_form is None:
+            self._plan = plan
+            return
+        self._plan = None
+        self.method.setCurrentIndex(self.method.findData(plan.job["method"]))
+        network = plan.job["network"]
+        for row in range(self.start_from.count()):
+            if self.start_from.itemData(row) == (network["encoder_weights"], ""):
+                self.start_from.setCurrentIndex(row)
+        self.job_form.set_values({"network": network, "training": plan.job["training"]})
+        self.settings.set_open(True)
 
     def _lay_out(self) -> None:
         choices = QFormLayout()
@@ -166,6 +184,8 @@ class PretrainStep(QWidget):
             set_role(self.device, "hint")
             self._replace_job_form()
             self._on_method()
+            if self._plan is not None:
+                self.use_plan(self._plan)
         self._enable()
 
     def _replace_job_form(self) -> None:
@@ -174,7 +194,7 @@ class PretrainStep(QWidget):
             return
         form = Form(
             job_schema(description, "pretrain"),
-            only=("network", "training", "device", "threads", "seed"),
+            only=("take", "network", "training", "device", "threads", "seed"),
             skip=_START,
             key=_KEY,
         )
@@ -220,7 +240,7 @@ class PretrainStep(QWidget):
         if self.start_from.currentData()[0] != "file":
             return
         name, _ = QFileDialog.getOpenFileName(
-            self, "Choose encoder weights", "", "Weights (*.safetensors *.pth *.pt)"
+            self, "Choose encoder weights", "", "Weights (*.safetensors *.pth *.pt *.ckpt *.tar)"
         )
         if name:
             self._file = Path(name)

@@ -22,8 +22,10 @@ from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.doctor_dialog import DoctorDialog
 from napari_medssl.widgets.fold import Fold
 from napari_medssl.widgets.image_list import ImageList
+from napari_medssl.widgets.image_rules import ImageRules
 from napari_medssl.widgets.layer_source import LayerSource
 from napari_medssl.widgets.opening import project_of
+from napari_medssl.widgets.plan_card import PlanCard
 from napari_medssl.widgets.reading_options import ReadingOptions
 from napari_medssl.widgets.skipped_table import SkippedTable
 from napari_medssl.widgets.theme import set_role
@@ -82,6 +84,8 @@ class ProjectStep(QWidget):
         set_role(self.checking, "hint")
         self.layer = QPushButton("Use the selected layer ...")
         self.options = ReadingOptions(session)
+        self.rules = ImageRules(session)
+        self.plan = PlanCard(session)
         self.doctor = QPushButton("Check installation ...")
         self.doctor.setToolTip(
             "What works here, what does not, and the command that mends it; a report to copy"
@@ -175,6 +179,8 @@ class ProjectStep(QWidget):
         column.addWidget(self.checking)
         column.addWidget(self.skipped)
         column.addWidget(self.options)
+        column.addWidget(self.rules)
+        column.addWidget(self.plan)
         column.addWidget(self.images, 1)
         foot = QHBoxLayout()
         foot.addWidget(self.masks)

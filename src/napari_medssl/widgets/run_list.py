@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Failed, Saved, Started
+from napari_medssl.project.weights_header import ancestry
 
 if TYPE_CHECKING:
     from napari_medssl.events import AnyEvent
@@ -32,6 +34,8 @@ class RunList(QObject):
         self._session = session
         self.all: list[Run] = []
         self.usable: list[Run] = []
+        self.origins: dict[str, str] = {}
+        """What each usable run descends from, as a sentence."""
         self._chosen: str | None = None
 
     @property
@@ -50,7 +54,7 @@ class RunList(QObject):
 
     def clear(self) -> None:
         """Forget everything: another project is opened, or none."""
-        self.all, self.usable, self._chosen = [], [], None
+        self.all, self.usable, self.origins, self._chosen = [], [], {}, None
         self.changed.emit()
 
     def refresh(self) -> None:
@@ -59,9 +63,10 @@ class RunList(QObject):
         if project is None:
             return
 
-        def show(found: tuple[list[Run], list[Run]]) -> None:
+        def show(found: tuple[list[Run], dict[str, str]]) -> None:
             if self._session.project is project:
-                self.all, self.usable = found
+                self.all, self.origins = found
+                self.usable = [run for run in self.all if run.name in self.origins]
                 self.changed.emit()
 
         self._session.background(lambda: _read(project), on_result=show, doing="reading the runs")
@@ -96,6 +101,14 @@ class RunList(QObject):
         )
 
 
-def _read(project: Project) -> tuple[list[Run], list[Run]]:
+def _read(project: Project) -> tuple[list[Run], dict[str, str]]:
     runs = project.runs()
-    return runs, [run for run in runs if run.weights() is not None]
+    return runs, {run.name: _origin(run) for run in runs if run.weights() is not None}
+
+
+def _origin(run: Run) -> str:
+    try:
+        before = ancestry(run)
+    except MedsslError as error:  # whoever uses the run is told the same
+        return error.message
+    return f"Descends from {', then '.join(before)}." if before else "Was trained from scratch."

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RunStrip"]
 
+_STEPS = {"embed": "Explore", "export": "Predict"}
+"""Steps that are not called as the kind of job that they run."""
+
 
 class RunStrip(QFrame):
     """Name, progress and time left of the active run; a click goes to its step.
@@ -55,7 +58,7 @@ class RunStrip(QFrame):
     def refresh(self, open_step: str) -> None:
         """Bring up to date; hidden while the run's own step is open."""
         active = self._session.active
-        step = "" if active is None else active.kind.capitalize()
+        step = "" if active is None else _step_of(active.kind)
         self.setVisible(active is not None and step != open_step)
         if active is None:
             return
@@ -70,4 +73,8 @@ class RunStrip(QFrame):
     def _on_clicked(self) -> None:
         active = self._session.active
         if active is not None:
-            self.wanted.emit(active.kind.capitalize())
+            self.wanted.emit(_step_of(active.kind))
+
+
+def _step_of(kind: str) -> str:
+    return _STEPS.get(kind, kind.capitalize())

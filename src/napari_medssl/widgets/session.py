@@ -23,6 +23,7 @@ from napari_medssl.widgets.job_runner import JobRunner
 from napari_medssl.widgets.layers import find_layer, marked
 from napari_medssl.widgets.opening import Opening
 from napari_medssl.widgets.overview import Overview
+from napari_medssl.widgets.planner import Planner
 from napari_medssl.widgets.predictions import Predictions
 from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.recent import Recent
@@ -132,6 +133,7 @@ class Session(QObject):
         self.jobs.arrived.connect(self._on_event)
         self.jobs.idle.connect(self.refresh_runs)  # until its process ends a run counts as running
         self.predictions = Predictions(self)
+        self.planner = Planner(self)
         self._descriptions = DescriptionCache(self)
         self._guard = CloseGuard(self)
 
@@ -341,7 +343,7 @@ class Session(QObject):
             Not called any more once the viewer has closed; then `work` is not begun either.
         doing : str
             For the message of a failure: ``saving the labels of a.png``.
-        lane : {"reading", "saving", "checking"}
+        lane : {"reading", "saving", "checking", "fitting"}
             See `napari_medssl.widgets.background`.
         """
         if self.closed:

@@ -114,6 +114,7 @@ class Workspace(QWidget):
             step.button.clicked.connect(lambda _, title=title: self.open_step(title))
         self.strip.wanted.connect(self.open_step)
         session = self.session
+        session.planner.accepted.connect(lambda: self.open_step("Pretrain"))
         session.project_changed.connect(self._on_project)
         session.image_changed.connect(self.refresh)
         session.images_changed.connect(self.refresh)

@@ -23,12 +23,12 @@ from napari_medssl import (
     similar,
 )
 from napari_medssl.config import ConfigError
-from napari_medssl.engine.embedding import decoded_bytes
 from napari_medssl.engine.exploring import FullFeatures
 from napari_medssl.engine.job import execute
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Event, Note, Saved
 from napari_medssl.explore.store import EmbeddingStore
+from napari_medssl.explore.store_plan import decoded_bytes
 from napari_medssl.learn.control import Control
 from napari_medssl.synthetic import nuclei
 
@@ -242,6 +242,14 @@ def test_neighbours_colours_and_comparison(project: Project, run: Run) -> None:
     for item in compared:
         assert item.separability is not None
         assert item.separability.images == 6
+    before, after = compare(
+        project, runs=both[:1], image="3.png", query=query, before=True, device=CPU
+    )
+    assert before.at_start
+    assert not np.allclose(before.heat, after.heat)
+    np.testing.assert_array_equal(after.heat, compared[0].heat)
+    assert before.separability is not None
+    assert before.separability.images == 6
 
 
 def _block(shape: tuple[int, int], y: int, x: int) -> np.ndarray:

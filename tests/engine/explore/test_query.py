@@ -14,6 +14,7 @@ from napari_medssl.explore.query import (
     delete_query,
     load_query,
     query_names,
+    rename_query,
     save_query,
 )
 from napari_medssl.explore.similarity import EmbeddingError, PixelEmbedding, Prototypes
@@ -143,6 +144,23 @@ def test_queries_are_kept_by_name(project: Project) -> None:
     with pytest.raises(MedsslError, match="newer napari-medssl"):
         load_query(project, "wall")
     assert json.loads(path.read_text())["schema_version"] == 9
+
+
+def test_a_query_gets_another_name_that_is_free(project: Project) -> None:
+    query = Query(points=(Point(image=project.images[0], y=3, x=4),))
+    save_query(project, "wall", query)
+    save_query(project, "lumen", query)
+    rename_query(project, "wall", "septum")
+    assert query_names(project) == ("lumen", "septum")
+    assert load_query(project, "septum") == query
+    for old, new, said in (
+        ("wall", "free", "no query 'wall'"),
+        ("septum", "lumen", "a query 'lumen' already"),
+        ("septum", "../x", "cannot name a query"),
+    ):
+        with pytest.raises(MedsslError, match=said):
+            rename_query(project, old, new)
+    assert query_names(project) == ("lumen", "septum")
 
 
 def test_prototypes_of_another_store_are_refused() -> None:

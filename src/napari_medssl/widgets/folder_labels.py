@@ -1,0 +1,191 @@
+"""Labels from a threshold for many images, one after the other; what is drawn by hand stays."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.explore.annotate import above, fill_in
+from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.label_store import Annotation, counts_of
+from napari_medssl.widgets.outline import Outline, put_label
+from napari_medssl.widgets.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_medssl.widgets.folder_search import Search
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["FolderLabels"]
+
+_WAIT_MS = (
+    100  # between two looks whether the annotation of the image that was just opened is there
+)
+_LONGEST_MS = 10_000
+
+
+class FolderLabels(QObject):
+    """One per session; get it with `FolderLabels.of`.
+
+    Parameters
+    ----------
+    session : Session
+        Whose images.
+    """
+
+    changed = Signal()
+    """`running`, `done` or `outcome` differ."""
+
+    @classmethod
+    def of(cls, session: Session) -> FolderLabels:
+        """Return the session's, making it on first use."""
+        found = session.findChild(cls)
+        return found if isinstance(found, cls) else cls(session)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._session = session
+        self._outline = Outline.of(session)
+        self.running = False
+        self.done = 0
+        """Images that were looked at."""
+        self.total = 0
+        self.outcome = ""
+        """What became of the last one, as a sentence."""
+        self._queue: deque[str] = deque()
+        self._labelled = 0
+        self._failed: dict[str, BaseException] = {}
+        self._stopped = False
+        self._search: Search
+        self._settings = (0.0, 0.0, 0)
+        self._value = 0
+        self._overwrite = False
+
+    def start(self, search: Search, names: Sequence[str], value: int) -> None:
+        """Label what reaches the threshold in these images; returns at once.
+
+        Parameters
+        ----------
+        search : Search
+            What is looked for, and where.
+        names : sequence of str
+            Images.
+        value : int
+            Value of the class.
+        """
+        if self.running:
+            return
+        self.running, self._stopped, self.outcome = True, False, ""
+        self.done, self.total, self._labelled = 0, len(names), 0
+        self._failed = {}
+        self._queue = deque(names)
+        outline = self._outline
+        self._settings = (outline.threshold, outline.smoothing, outline.minimum_area)
+        self._overwrite, self._value, self._search = outline.overwrite, value, search
+        Annotator.of(self._session).save()
+        self.changed.emit()
+        self._next()
+
+    def stop(self) -> None:
+        """End after the image that is being labelled; what is labelled stays."""
+        self._stopped = True
+
+    def _next(self) -> None:
+        search = self._search
+        if not self._queue or self._stopped or self._session.project is not search.project:
+            self._finish()
+            return
+        name = self._queue[0]
+        threshold, smoothing, area = self._settings
+        store, prototypes = search.store, search.prototypes
+
+        def work() -> NDArray[np.bool_]:
+            if prototypes is None:
+                raise RuntimeError("A search that has found something has read its examples.")
+            heat = store.pixels(name).heat(prototypes)
+            return above(heat, threshold, smoothing=smoothing, minimum_area=area)
+
+        self._session.background(
+            work, on_result=partial(self._put, name), on_failed=partial(self._fail, name)
+        )
+
+    def _put(self, name: str, mask: NDArray[np.bool_], waited: int = 0) -> None:
+        session, project = self._session, self._search.project
+        if session.closed:
+            return
+        if not mask.any() or session.project is not project:
+            self._go_on(0)
+            return
+        annotator = Annotator.of(session)
+        if session.image != name:
+            # what is painted and not on the disk yet is what this reads
+            annotator.store.read(
+                project,
+                name,
+                on_result=partial(self._fill, name, mask),
+                on_failed=partial(self._fail, name),
+            )
+            return
+        changed = put_label(session, name, mask, self._value, overwrite=self._overwrite)
+        if changed is not None:
+            self._go_on(changed)
+        elif waited >= _LONGEST_MS:
+            self._fail(name, MedsslError(f"The annotation of {name} could not be opened."))
+        else:  # its annotation is being read: what that finds must not be out of date
+            if annotator.layer is None and annotator.image == name:
+                annotator.reopen()  # it was removed by hand
+            QTimer.singleShot(_WAIT_MS, partial(self._put, name, mask, waited + _WAIT_MS))
+
+    def _fill(self, name: str, mask: NDArray[np.bool_], found: Annotation) -> None:
+        session = self._session
+        if session.image == name:  # opened meanwhile
+            self._put(name, mask)
+            return
+        try:
+            labels = fill_in(found.labels, mask, self._value, overwrite=self._overwrite)
+        except MedsslError as error:
+            self._fail(name, error)
+            return
+        changed = int(np.count_nonzero(labels != found.labels))
+        if changed:
+            annotation = Annotation(labels, found.done, counts_of(labels))
+            Annotator.of(session).store.write(self._search.project, name, annotation)
+        self._go_on(changed)
+
+    def _fail(self, name: str, error: BaseException) -> None:
+        self._failed[name] = error
+        self._go_on(0)
+
+    def _go_on(self, changed: int) -> None:
+        self._queue.popleft()
+        self.done += 1
+        self._labelled += changed > 0
+        self.changed.emit()
+        self._next()
+
+    def _finish(self) -> None:
+        self.running = False
+        stopped = f" Stopped after {self.done} of {self.total}." if self._queue else ""
+        without = self.done - self._labelled - len(self._failed)
+        rest = f" In {_images(without)} there was nothing to label." if without else ""
+        self.outcome = f"{_images(self._labelled)} labelled.{rest}{stopped}"
+        if self._failed:
+            name, error = next(iter(self._failed.items()))
+            problem = Problem.of(error, doing=f"labelling {name}")
+            more = f" ({len(self._failed)} images in all)" if len(self._failed) > 1 else ""
+            self._session.problem.emit(
+                Problem(f"{problem.sentence}{more}", problem.advice, problem.details)
+            )
+        self.changed.emit()
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

@@ -1,0 +1,313 @@
+"""From similarity to annotation: a threshold, its outline, and labels to be corrected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QProgressBar,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QDoubleSlider
+
+from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.fold import Fold
+from napari_medssl.widgets.folder_labels import FolderLabels
+from napari_medssl.widgets.folder_search import FolderSearch
+from napari_medssl.widgets.outline import Outline
+from napari_medssl.widgets.theme import set_role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_medssl.explore.ranking import Match
+    from napari_medssl.widgets.explorer import Explorer
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["LabelBox"]
+
+
+class LabelBox(QWidget):
+    """The controls of `Outline`, and the buttons that make labels of it.
+
+    Parameters
+    ----------
+    session : Session
+        Whose images are labelled.
+    explorer : Explorer
+        Whose map is outlined.
+    """
+
+    def __init__(self, session: Session, explorer: Explorer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._explorer = explorer
+        self._outline = Outline.of(session)
+        self._search = FolderSearch.of(session)
+        self._labels = FolderLabels.of(session)
+        self._showing = False
+        self._said = ""
+        self.box: QMessageBox | None = None
+        """The question that is open."""
+        self._build()
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def _build(self) -> None:
+        self.slider = QDoubleSlider(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
+        self.slider.setAccessibleName("Threshold")
+        self.slider.setToolTip("The green outline in the image follows.")
+        self.number = QDoubleSpinBox()
+        self.number.setAccessibleName("Threshold, as a number")
+        self.number.setRange(-1.0, 1.0)
+        self.number.setDecimals(3)
+        self.number.setSingleStep(0.005)
+        self.number.setKeyboardTracking(False)
+        self.number.setButtonSymbols(
+            QDoubleSpinBox.ButtonSymbols.NoButtons
+        )  # the slider is beside it
+        self.number.setMaximumWidth(64)
+        self.smoothing = QDoubleSpinBox()
+        self.smoothing.setAccessibleName("Smoothing")
+        self.smoothing.setRange(0.0, 50.0)
+        self.smoothing.setSingleStep(0.5)
+        self.smoothing.setDecimals(1)
+        self.smoothing.setSuffix(" px")
+        self.smoothing.setToolTip("Of the map before: a Gaussian of this standard deviation.")
+        self.area = QSpinBox()
+        self.area.setAccessibleName("Smallest area")
+        self.area.setRange(0, 1_000_000)
+        self.area.setSingleStep(8)
+        self.area.setSuffix(" px")
+        self.area.setToolTip("Smaller pieces are left out, smaller holes filled.")
+        self.classes = QComboBox()
+        self.classes.setAccessibleName("Class")
+        self.overwrite = QCheckBox("also over what is annotated")
+        self.overwrite.setToolTip(
+            "Off: pixels that are annotated already stay as they are.\n"
+            "On: they are replaced, what you painted by hand too."
+        )
+        self.this = QPushButton("Label this image")
+        self.this.setToolTip("What is outlined in green becomes annotation, to be corrected.")
+        set_role(self.this, "primary")
+        self.undo = QPushButton("Undo (Ctrl+Z)")
+        self.undo.setToolTip("Take back the last change of this image's annotation.")
+        self.all = QPushButton()
+        self.stop = QPushButton("Stop")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        set_role(self.text, "hint")
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout()
+        grid.setColumnStretch(1, 1)
+        grid.addWidget(QLabel("Threshold"), 0, 0)
+        grid.addWidget(self.slider, 0, 1)
+        grid.addWidget(self.number, 0, 2)
+        choice = QHBoxLayout()
+        choice.addWidget(QLabel("Class"))
+        choice.addWidget(self.classes, 1)
+        form = QFormLayout()
+        form.addRow("Smoothing", self.smoothing)
+        form.addRow("Smallest area", self.area)
+        form.addRow(self.overwrite)
+        self.fine = Fold("Smoothing, smallest area, overwriting")
+        self.fine.set_content_layout(form)
+        row = QHBoxLayout()
+        row.addWidget(self.this, 1)
+        row.addWidget(self.undo)
+        progress = QHBoxLayout()
+        progress.addWidget(self.bar, 1)
+        progress.addWidget(self.stop)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addLayout(grid)
+        column.addLayout(choice)
+        column.addWidget(self.fine)
+        column.addLayout(row)
+        column.addWidget(self.all)
+        column.addLayout(progress)
+        column.addWidget(self.text)
+
+    def _connect(self) -> None:
+        outline = self._outline
+        self.slider.valueChanged.connect(self._on_threshold)
+        self.number.valueChanged.connect(self._on_threshold)
+        self.smoothing.valueChanged.connect(outline.set_smoothing)
+        self.area.valueChanged.connect(outline.set_minimum_area)
+        self.overwrite.toggled.connect(outline.set_overwrite)
+        self.this.clicked.connect(self._on_this)
+        self.undo.clicked.connect(self._on_undo)
+        self.all.clicked.connect(self._on_all)
+        self.stop.clicked.connect(self._labels.stop)
+        outline.changed.connect(self.refresh)
+        self._search.changed.connect(self.refresh)
+        self._labels.changed.connect(self._on_labels)
+        self._session.project_changed.connect(self.refresh)
+        self._session.image_changed.connect(self._on_image)
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show what is true now."""
+        outline, labels = self._outline, self._labels
+        self._showing = True
+        low, high = self._explorer.view.limits
+        threshold = outline.threshold
+        self.slider.setRange(min(low, threshold), max(high, threshold))
+        self.slider.setSingleStep((high - low) / 200)
+        self.slider.setValue(threshold)
+        self.number.setValue(threshold)
+        self.smoothing.setValue(outline.smoothing)
+        self.area.setValue(outline.minimum_area)
+        self.overwrite.setChecked(outline.overwrite)
+        self._showing = False
+        self._show_classes()
+        found = outline.mask is not None and bool(outline.mask.any())
+        self.this.setEnabled(found)
+        self.undo.setEnabled(self._session.labels_layer is not None)
+        matches = self._above()
+        self.all.setText(f"Label {_images(len(matches))} above {threshold:.3f} ...")
+        self.all.setEnabled(bool(matches) and not labels.running and not self._search.running)
+        self.all.setToolTip(
+            "Every image whose best pixel reaches the threshold, as the gallery has them.\n"
+            "You are asked before anything changes."
+        )
+        self.bar.setVisible(labels.running)
+        self.stop.setVisible(labels.running)
+        self.bar.setRange(0, labels.total)
+        self.bar.setValue(labels.done)
+        self.text.setText(self._stand())
+        self.text.setVisible(bool(self.text.text()))
+
+    def _stand(self) -> str:
+        if self._labels.running:
+            return f"Labelled {self._labels.done} of {self._labels.total} images ..."
+        if self._said:
+            return self._said
+        mask = self._outline.mask
+        if mask is None:
+            return "Give an example first: press Explore and click in the image."
+        share = f"{100 * mask.mean():.1f} % of this image is within the outline."
+        if self._search.search is None:
+            return f"{share} For other images, find in all images first."
+        if self._search.outdated:
+            return f"{share} For other images, find in all images again: the question has changed."
+        return share
+
+    def _above(self) -> Sequence[Match]:
+        if self._search.outdated:
+            return []
+        return self._search.above(self._outline.threshold)
+
+    def _show_classes(self) -> None:
+        project = self._session.project
+        classes = project.settings.classes if project is not None else ()
+        shown = [
+            (self.classes.itemText(i), self.classes.itemData(i))
+            for i in range(self.classes.count())
+        ]
+        if shown != [(info.name, info.value) for info in classes]:
+            chosen = self.classes.currentData()
+            self.classes.clear()
+            for info in classes:
+                self.classes.addItem(info.name, info.value)
+            place = self.classes.findData(chosen)
+            self.classes.setCurrentIndex(place if place >= 0 else min(1, len(classes) - 1))
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def _on_threshold(self, threshold: float) -> None:
+        if not self._showing:
+            self._said = ""
+            self._outline.set_threshold(threshold)
+            self.refresh()
+
+    def _on_this(self) -> None:
+        changed = self._outline.label(self.classes.currentData())
+        name = self.classes.currentText()
+        if changed is None:
+            Annotator.of(self._session).reopen()
+            self._said = "The annotation of this image was not open; it is now. Press again."
+        elif changed:
+            self._said = f"{changed:,} pixels are {name} now: correct them in the step Annotate."
+        else:
+            self._said = f"Nothing changed: what is outlined is annotated already, or {name}."
+        self.refresh()
+
+    def _on_undo(self) -> None:
+        layer = Annotator.of(self._session).layer
+        if layer is not None:
+            layer.undo()
+            self._said = "The last change of this image's annotation is taken back."
+            self.refresh()
+
+    def _on_all(self) -> None:
+        matches, search = self._above(), self._search.search
+        if search is None or not matches or self.box is not None:
+            return
+        names = [match.image for match in matches]
+        value, name = self.classes.currentData(), self.classes.currentText()
+        annotated = set(self._session.overview.annotated.images)
+        count = sum(image in annotated for image in names)
+        box = QMessageBox(self)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Label many images")
+        box.setText(f"Label what is similar enough as {name!r}, in {_images(len(names))}?")
+        box.setInformativeText(_consequences(count, self._outline.overwrite))
+        label = box.addButton(f"Label {_images(len(names))}", QMessageBox.ButtonRole.AcceptRole)
+        leave = box.addButton("Change nothing", QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(leave)
+        box.setEscapeButton(leave)
+
+        def answered(_: int) -> None:
+            self.box = None
+            if box.clickedButton() is label:
+                self._said = ""
+                self._labels.start(search, names, value)
+
+        box.finished.connect(answered)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.box = box
+        box.open()
+
+    def _on_labels(self) -> None:
+        if not self._labels.running:
+            self._said = self._labels.outcome
+        self.refresh()
+
+    def _on_image(self) -> None:
+        self._said = ""
+        self.refresh()
+
+
+def _consequences(annotated: int, overwrite: bool) -> str:
+    fate = "is covered, drawn by hand or not" if overwrite else "stays as it is"
+    kept = f"What is annotated already, in {annotated} of them, {fate}."
+    if not annotated:
+        kept = "None of them is annotated yet."
+    return (
+        f"{kept} The labels are a guess, to be corrected. In the open image Ctrl+Z takes them back, in the "
+        "others that is not possible."
+    )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
