@@ -127,7 +127,14 @@ def test_describe_lists_methods_with_their_settings() -> None:
     description = Description.model_validate_json(done.stdout)
     medsass = next(m for m in description.methods if m.key == "medsass")
     assert "polarity" in medsass.config_schema["properties"]
-    assert set(description.jobs) == {"pretrain", "finetune", "predict", "embed"}
+    assert set(description.jobs) == {
+        "pretrain",
+        "finetune",
+        "predict",
+        "embed",
+        "experiment",
+        "export",
+    }
     assert "mobilenet_v2" in description.encoders
     assert description.device.reason
 

@@ -188,7 +188,7 @@ def test_the_probe_is_the_optimum_of_its_convex_problem():
     rng = np.random.default_rng(0)
     pixels = rng.normal(size=(400, 5)).astype(np.float32) * [3, 1, 1, 1, 0.1] + 2
     targets = (pixels[:, 0] + rng.normal(size=400) > 2).astype(np.int64)
-    weight, bias = fit_probe(pixels.astype(np.float32), targets, classes=2, l2=0.05)
+    weight, bias = fit_probe(pixels.astype(np.float32), targets, classes=2, l2=0.05 * 400)
     scale = float(pixels.std(0).max()) + 1e-6
 
     def loss(change):

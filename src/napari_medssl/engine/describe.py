@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_medssl import __version__
-from napari_medssl.engine.job import EmbedJob, ExportJob, FinetuneJob, PredictJob, PretrainJob
+from napari_medssl.engine.job import JOBS, ResumeJob
 from napari_medssl.engine.protocol import Description, Method
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.networks import encoder_names
@@ -19,11 +19,9 @@ def describe() -> Description:
         device=choose_device(),
         encoders=encoder_names(),
         jobs={
-            "pretrain": PretrainJob.model_json_schema(),
-            "finetune": FinetuneJob.model_json_schema(),
-            "predict": PredictJob.model_json_schema(),
-            "embed": EmbedJob.model_json_schema(),
-            "export": ExportJob.model_json_schema(),
+            kind: job.model_json_schema()
+            for kind, job in JOBS.items()
+            if job is not ResumeJob  # has no settings
         },
         methods=[
             Method(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_medssl.events import Event
 
 __all__ = [
+    "JOBS",
     "EmbedJob",
     "ExperimentJob",
     "ExportJob",
@@ -169,7 +170,7 @@ class ResumeJob(Config):
 
 
 Job = PretrainJob | FinetuneJob | PredictJob | EmbedJob | ExportJob | ResumeJob | ExperimentJob
-_JOBS: dict[str, type[Job]] = {
+JOBS: dict[str, type[Job]] = {
     "pretrain": PretrainJob,
     "finetune": FinetuneJob,
     "predict": PredictJob,
@@ -189,9 +190,9 @@ def parse_job(data: object, *, where: str = "job") -> Job:
         Saying of each setting what is wrong with it and what is allowed.
     """
     kind = data.get("kind") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(kind, str) or kind not in _JOBS:
-        raise ConfigError(f"{where}: kind = {kind!r}: a job is one of {', '.join(_JOBS)}.")
-    job: Job = _JOBS[kind].parse(without_version(data, where=where), where=where)
+    if not isinstance(data, dict) or not isinstance(kind, str) or kind not in JOBS:
+        raise ConfigError(f"{where}: kind = {kind!r}: a job is one of {', '.join(JOBS)}.")
+    job: Job = JOBS[kind].parse(without_version(data, where=where), where=where)
     return job
 
 

@@ -223,7 +223,7 @@ def test_the_fit_of_a_probe_is_the_optimum() -> None:
     rng = np.random.default_rng(3)
     pixels = rng.normal(2.0, [5.0, 1.0, 0.1], (400, 3)).astype(np.float32)
     target = (pixels[:, 0] + rng.normal(0, 4, 400) > 2).astype(np.int64) + (pixels[:, 1] > 3)
-    probe = LinearProbe(pixels, classes=3, l2=0.05)
+    probe = LinearProbe(pixels, classes=3, l2=0.05 * 400)
     probe.converge(pixels, target)
     weight, bias = probe.weight.detach().numpy(), probe.bias.detach().numpy()
     x = (pixels - pixels.mean(0)).astype(np.float64) / pixels.std(0).max()

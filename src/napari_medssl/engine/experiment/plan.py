@@ -113,7 +113,7 @@ class ExperimentJob(Config):
     score_on: Literal["test", "validation"] = "test"
     """Which of the two scores: choose settings on validation units, then run the test once."""
     estimate: bool = False
-    """Only say how long it would take."""
+    """Only say how long it would take; nothing is settled by that."""
     seed: int = advanced(0, ge=0, lt=2**31)
     """Divides the units and seeds all trainings."""
     threads: int | None = advanced(None, ge=1, le=1024)

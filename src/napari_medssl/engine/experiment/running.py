@@ -91,7 +91,8 @@ class _Experiment:
             validation=job.validation,
             seed=job.seed,
         )
-        check_plan(folder, job)
+        if not job.estimate:
+            check_plan(folder, job)
         self.table = Table(folder / "results.csv")
         self.runs = Runs(folder / "runs.json")
         held_back = self.split.images((*self.split.test, *self.split.validation))

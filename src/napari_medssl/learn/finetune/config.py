@@ -51,5 +51,6 @@ class FinetuneConfig(TrainingConfig):
     """Share of the annotations kept for validation: whole images if there are five, else squares."""
     intensity: float = advanced(0.2, ge=0, lt=1)
     """Strength of the brightness and contrast changes."""
-    probe_l2: float = advanced(0.05, ge=0, le=1000)
-    """Strength of the linear probe's L2 penalty: the fewer the annotations, the more it matters."""
+    probe_l2: float = advanced(1.0, ge=0, le=1e6)
+    """Strength of the linear probe's L2 penalty, against the loss of all annotated pixels together: the fewer they
+    are, the more it matters."""

@@ -26,7 +26,7 @@ PIXELS_PER_IMAGE = 20_000
 PIXELS = 400_000
 """The same of all images together."""
 ITERATIONS = 300
-"""Of L-BFGS at most; with the usual penalty it converges within some dozens."""
+"""Of L-BFGS at most; it mostly converges within some dozens."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class LinearProbe(nn.Module):
     classes : int
         Number of classes.
     l2 : float
-        Strength of the penalty: half of it times the squared weights.
+        Strength of the penalty: half of it times the squared weights, beside the cross-entropy summed over `pixels`;
+        so a handful of pixels is held back more than many. 1 is scikit-learn's ``C=1``.
     """
 
     pixel_mean: Tensor
@@ -101,7 +102,7 @@ class LinearProbe(nn.Module):
 
     def __init__(self, pixels: NDArray[np.float32], *, classes: int, l2: float) -> None:
         super().__init__()
-        self.l2 = l2
+        self.penalty = l2 / len(pixels)
         self.register_buffer("pixel_mean", torch.from_numpy(pixels.mean(0)))
         self.register_buffer("pixel_scale", torch.tensor(float(pixels.std(0).max()) + 1e-6))
         self.weight = nn.Parameter(torch.zeros(classes, pixels.shape[1]))
@@ -115,11 +116,12 @@ class LinearProbe(nn.Module):
     def loss(self, pixels: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Give the penalised cross-entropy and the cross-entropy alone."""
         cross_entropy = nn.functional.cross_entropy(self(pixels), target)
-        return cross_entropy + 0.5 * self.l2 * self.weight.square().sum(), cross_entropy
+        return cross_entropy + 0.5 * self.penalty * self.weight.square().sum(), cross_entropy
 
     @torch.enable_grad()
     def converge(self, pixels: NDArray[np.float32], target: NDArray[np.int64]) -> None:
         """Find the optimum, of which a convex problem has one: L-BFGS on all pixels, in float64 on the CPU."""
+        before = self.weight.device, self.weight.dtype
         self.to(device="cpu", dtype=torch.float64)
         inputs, truth = torch.from_numpy(pixels).double(), torch.from_numpy(target)
         optimizer = torch.optim.LBFGS(
@@ -137,6 +139,7 @@ class LinearProbe(nn.Module):
             return float(loss.detach())
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]
+        self.to(*before)
 
     @torch.no_grad()
     def fold_into(self, layer: nn.Linear) -> None:

@@ -83,7 +83,9 @@ class ProbeTask(AnnotationTask):
         return {"loss": loss, "cross_entropy": cross_entropy}
 
     def after_step(self, step: int, total: int) -> None:
-        """Fold the centring and scaling into the model's probe."""
+        """Fold the centring and scaling into the model's probe; after the last step, find the optimum first."""
+        if step + 1 == total:
+            self.probe.converge(self._pixels, self._targets)
         self.probe.fold_into(self.model.probe)
 
     def validate(self) -> dict[str, float]:
