@@ -22,9 +22,11 @@ from napari_medssl.engine.experiment.split import divide
 from napari_medssl.engine.job import execute
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.label_efficiency import Line, catches_up, paired
+from napari_medssl.evaluate.results import Table
 from napari_medssl.events import Done, Note
 from napari_medssl.learn.control import Control
 from napari_medssl.learn.pretext import method
+from napari_medssl.project import PatternRule, table_rule
 from napari_medssl.synthetic import nuclei
 
 SMALL = {
@@ -172,8 +174,10 @@ def test_a_units_dice_counts_all_its_pixels():
 
 
 def test_paired_differences_have_students_interval():
-    ours = Line("ours", "probe", {2: {0: 0.8, 1: 0.7, 2: 0.9}})
-    other = Line("scratch", "probe", {2: {0: 0.5, 1: 0.6, 2: 0.5, 3: 0.1}, 8: {0: 0.79, 1: 0.85}})
+    ours = Line("ours", "probe", False, {2: {0: 0.8, 1: 0.7, 2: 0.9}})
+    other = Line(
+        "scratch", "probe", True, {2: {0: 0.5, 1: 0.6, 2: 0.5, 3: 0.1}, 8: {0: 0.79, 1: 0.85}}
+    )
     (found,) = paired(ours, other)
     values = [0.3, 0.1, 0.4]
     low, high = stats.t.interval(
@@ -235,3 +239,56 @@ def test_the_shell_tells_the_time_first_and_refuses_in_words(place, capsys):
     assert "medsass" in capsys.readouterr().err
     assert main([*common, "--units", "0"]) == 2
     assert "units" in capsys.readouterr().err
+
+
+def test_what_the_numbers_stand_on_may_not_change(place):
+    """Other truth, or another division, under the same name would mix tables and leak images that score."""
+    few = {"tune_draws": 0, "draws": 1, "units": (1,), "tune_units": (), "forest": False}
+    few |= {"arms": [arm.model_dump() for arm in standard_arms((), ())], "supervised": False}
+    list(execute(job_of(place, **few, estimate=True, seed=5)))  # settles nothing
+    list(execute(job_of(place, **few)))
+    project = Project.open(place / "project")
+    project.update(groups=PatternRule(pattern=r"[0-4]"))
+    with pytest.raises(MedsslError, match="groups"):
+        list(execute(job_of(place, **few)))
+    project.update(groups=None)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:9] = 255
+    cv2.imwrite(str(place / "masks" / "3.png"), mask)
+    with pytest.raises(MedsslError, match="labels of truth"):
+        list(execute(job_of(place, **few)))
+
+
+def test_images_of_a_unit_that_scores_are_not_trained_on_even_without_truth(place):
+    for number in range(5, 10):
+        (place / "masks" / f"{number}.png").unlink()
+    project = Project.open(place / "project")
+    project.update(groups=PatternRule(pattern=r"\d"))
+    table = place / "groups.csv"
+    table.write_text("image,patient\n" + "".join(f"{n}.png,p{n % 5}\n" for n in range(10)))
+    project.update(groups=table_rule(table, "patient"))
+    few = {"tune_draws": 0, "draws": 1, "units": (1,), "tune_units": (), "forest": False}
+    arms = [arm.model_dump() for arm in standard_arms((), ())]
+    list(execute(job_of(place, **few, arms=arms, supervised=False)))
+    teaching = Project.open(place / "project" / "experiments" / "experiment" / "project")
+    patients = {int(name[0]) % 5 for name in teaching.images}
+    assert (
+        len(teaching.images) == 2 * len(patients) < 10
+    )  # whole patients, also those without masks
+    assert teaching.groups() == {n: g for n, g in project.groups().items() if n in teaching.images}
+
+
+def test_a_draw_that_shows_no_foreground_costs_its_own_cells_alone(place):
+    for number in range(10):
+        mask = np.zeros((64, 64), np.uint8)
+        if number % 2:
+            mask[:9] = 255
+        cv2.imwrite(str(place / "masks" / f"{number}.png"), mask)
+    arms = [arm.model_dump() for arm in standard_arms((), ())]
+    job = job_of(place, arms=arms, units=(1,), tune_units=(1,), draws=6, tune_draws=6, forest=False)
+    events = list(execute(job))
+    failed = [e.text for e in events if isinstance(e, Note) and "No result" in e.text]
+    assert any("two classes" in text for text in failed)
+    rows = Table(place / "project" / "experiments" / "experiment" / "results.csv").rows
+    assert len([row for row in rows if row.downstream == "full"]) == 6 - len(failed) > 0
+    assert f"{len(failed)} failed" in events[-1].summary

@@ -70,7 +70,9 @@ def experiment(args: argparse.Namespace, sink: Sink) -> int:
         "forest": False if args.no_forest else None,
     }
     job |= {key: value for key, value in given.items() if value is not None}
-    if args.units is not None and args.tune_units is None:
+    if args.units is not None and args.tune_units is None and "tune_units" not in job:
         job["tune_units"] = args.units
+    if args.draws is not None and args.tune_draws is None and "tune_draws" not in job:
+        job["tune_draws"] = min(args.draws, ExperimentJob.model_fields["tune_draws"].default)
     assign(job, args.settings, fields(ExperimentJob.model_json_schema()))
     return run_job(job, sink)

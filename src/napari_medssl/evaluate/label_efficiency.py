@@ -50,6 +50,8 @@ class Line:
 
     arm: str
     downstream: str
+    plain: bool
+    """Whether it needs no self-supervised pretraining."""
     scores: dict[int, dict[int, float]]
 
     @property
@@ -82,12 +84,14 @@ class Difference:
 def lines_of(rows: Iterable[Row], *, scored_on: str) -> list[Line]:
     """Group rows by arm and way to segment, in the order in which they were computed."""
     found: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
+    plain = {}
     for row in rows:
         if row.scored_on == scored_on:
             by_k = found.setdefault((row.arm, row.downstream), {})
             by_k.setdefault(row.k, {})[row.draw] = row.dice
+            plain[row.arm] = not row.method
     return [
-        Line(arm, downstream, dict(sorted(scores.items())))
+        Line(arm, downstream, plain[arm], dict(sorted(scores.items())))
         for (arm, downstream), scores in found.items()
     ]
 
@@ -214,10 +218,9 @@ def report(rows: Sequence[Row], *, title: str, scored_on: str, figure: str) -> s
 
 def _differences(lines: Sequence[Line], counts: Sequence[int]) -> list[str]:
     """Compare pretrained arms with what needs no pretraining."""
-    plain = {"scratch", "file", "ImageNet", "random forest"}
-    references = [line for line in lines if line.arm in plain]
+    references = [line for line in lines if line.plain]
     body = []
-    for line in (line for line in lines if line.arm not in plain):
+    for line in (line for line in lines if not line.plain):
         for reference in references:
             if reference.downstream not in (line.downstream, "forest", "full"):
                 continue
@@ -229,7 +232,21 @@ def _differences(lines: Sequence[Line], counts: Sequence[int]) -> list[str]:
         return []
     head = ["", "minus", *map(str, counts)]
     text = "Paired differences of Dice (same annotated units) with 95% interval over draws:"
-    return [text, _table(head, body)]
+    return [text, _table(head, body), *_catching_up(lines)]
+
+
+def _catching_up(lines: Sequence[Line]) -> list[str]:
+    """Say from how many units on what needs no pretraining is as good as a pretrained network with few."""
+    said = []
+    for line in (line for line in lines if not line.plain):
+        k = 2 if 2 in line.scores else min(line.scores)
+        for reference in (line for line in lines if line.plain):
+            if reference.downstream not in ("full", "frozen", "forest"):
+                continue
+            reached = catches_up(line, k=k, reference=reference)
+            where = f"first at {reached}" if reached else f"at none up to {max(reference.scores)}"
+            said.append(f"- {line.name}, at {k}: {reference.name} is as good {where}.")
+    return ["\n".join(said)] if said else []
 
 
 def _score(line: Line, k: int) -> str:

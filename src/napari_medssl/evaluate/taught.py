@@ -28,8 +28,9 @@ class Taught(Config):
     annotated: frozenset[str] = frozenset()
     """With their annotations, those held out for validation among them: these chose the weights that were kept."""
     seen: frozenset[str] = frozenset()
-    """Without annotations, in pretraining. Scores on them are of an image that was at hand when the network was
-    trained, which is honest where the same holds in use; else they flatter."""
+    """Without annotations: in pretraining, by a mean teacher, or for batch statistics. Scores on them are of an
+    image that was at hand when the network was trained, which is honest where the same holds in use; else they
+    flatter."""
     unknown: tuple[str, ...] = ()
     """Runs and files in the ancestry of which it is not known what they have learned from."""
 
@@ -37,9 +38,9 @@ class Taught(Config):
 def taught(project: Project, run: Run) -> Taught:
     """Find out which images of a project a run must not be tested on.
 
-    Follows the runs that a run started from. Pretraining sees all images of its project, so those that
-    are there now count, also where some came later. A run of another project counts by its files where
-    both have the same ones.
+    Follows the runs that a run started from. Pretraining sees all images of its project, and so does a
+    fine-tune with a mean teacher or with batch statistics measured anew; those that are there now count, also
+    where some came later. A run of another project counts by its files where both have the same ones.
 
     Parameters
     ----------
@@ -65,14 +66,25 @@ def taught(project: Project, run: Run) -> Taught:
         if network.get("encoder_weights") == "file" and not ancestor.job.get("from_run"):
             unknown.append(str(network.get("weights_file")))
         names = _own_names(project, home)
-        if ancestor.kind == "pretrain":
+        if _sees_all(ancestor):
             seen.update(names.values())
+        if ancestor.kind == "pretrain":
             continue
         images = ancestor.job.get("images")  # named when the run began
         if images is None:
             images = home.annotations.annotated()
         annotated.update(names[image] for image in images if image in names)
     return Taught(annotated=frozenset(annotated), seen=frozenset(seen), unknown=tuple(unknown))
+
+
+def _sees_all(run: Run) -> bool:
+    """Whether a training looked at all images of its project, annotated or not."""
+    if run.kind == "pretrain":
+        return True
+    training = run.job.get("training") or {}
+    return run.job.get("mode") != "probe" and (  # to which these settings mean nothing
+        bool(training.get("mean_teacher")) or training.get("batch_norm") == "reestimated"
+    )
 
 
 def _ancestry(run: Run) -> Iterator[tuple[str, Run | None]]:
@@ -128,7 +140,7 @@ def remarks(project: Project, known: Taught, names: Iterable[str]) -> tuple[str,
     """Say, in sentences, what makes a test on these images less than strict.
 
     That is: images all but equal to one that taught with its annotation (by hash; so neighbouring slices
-    of one patient, too), images that pretraining saw, and ancestors of which nothing is known.
+    of one patient, too), images that training saw without it, and ancestors of which nothing is known.
 
     Parameters
     ----------
@@ -154,7 +166,7 @@ def remarks(project: Project, known: Taught, names: Iterable[str]) -> tuple[str,
         told.append(f"Not compared, as they cannot be read: {', '.join([*lost, *missed][:MOST])}.")
     if seen := known.seen & set(tested):
         told.append(
-            f"{len(seen)} of {len(tested)} scored images were seen, without annotation, in pretraining."
+            f"{len(seen)} of {len(tested)} scored images were seen, without annotation, in training."
         )
     if known.unknown:
         told.append(

@@ -9,6 +9,7 @@ from napari_medssl.engine.calls import OnEvent, events_of, opened
 from napari_medssl.engine.experiment.plan import standard_arms
 from napari_medssl.evaluate.results import Table
 from napari_medssl.learn.pretext import methods as pretext_methods
+from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,5 +76,5 @@ def experiment(
     } | settings
     for _ in events_of(job, on_event):
         pass
-    folder = Path(out) if out is not None else project.path / "experiments" / name
+    folder = given(out) if out is not None else project.path / "experiments" / name
     return Table(folder / "results.csv")

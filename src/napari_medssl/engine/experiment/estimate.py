@@ -64,7 +64,8 @@ class Costs:
             else:
                 steps = self.job.finetuning.steps
                 total += steps * self.step + self.test_pixels * self.pixel
-                checks = steps / self.job.finetuning.validate_every
+                # Validations, and the probe that is fitted before the first step.
+                checks = steps / self.job.finetuning.validate_every + 2
                 total += checks * cell.k * self.unit_pixels * self.pixel
         return total + embedded * 1.5 * self.test_pixels * self.pixel
 
@@ -81,6 +82,10 @@ class Pace:
     def __init__(self, total: float) -> None:
         self.total, self.done = max(total, 1.0), 0.0
         self._began = time.monotonic()
+
+    def leave_out(self, seconds: float) -> None:
+        """Take time in which nothing was computed (a pause) out of the rate."""
+        self._began += seconds
 
     @property
     def rate(self) -> float:

@@ -136,6 +136,14 @@ class ExperimentJob(Config):
             raise ValueError(f"tune_draws = {self.tune_draws} exceeds draws = {self.draws}")
         if self.test + self.validation >= 1:
             raise ValueError("test and validation leave no units to annotate")
+        precisions: set[str] = {self.pretraining.precision, self.finetuning.precision}
+        precisions |= {
+            str(arm.training["precision"]) for arm in self.arms if "precision" in arm.training
+        }
+        if len(precisions) > 1:  # Accelerate has one precision per process
+            raise ValueError(
+                f"all trainings of an experiment have one precision, not {', '.join(sorted(precisions))}"
+            )
         if self.weights_file is None and any(arm.start == "file" for arm in self.arms):
             raise ValueError("an arm starts from a file, but weights_file names none")
         if self.network.encoder_weights != "none":

@@ -46,7 +46,7 @@ def fit_probes(
     model: SegmentationModel,
     annotated: Sequence[Sequence[str]],
     planes: Callable[[str], NDArray[np.float32]],
-    truth: Mapping[str, NDArray[np.uint16]],
+    truth: Callable[[str], NDArray[np.uint16]],
     images_of_unit: Mapping[str, int],
     *,
     values: Sequence[int],
@@ -62,10 +62,8 @@ def fit_probes(
         Calibrated, on `device`, in eval mode.
     annotated : sequence of sequences of str
         The images of each probe; an image that several probes share is embedded once.
-    planes : callable
-        Reads an image, (C, Y, X).
-    truth : mapping of str to ndarray
-        Image -> labels (Y, X).
+    planes, truth : callable
+        Read an image (C, Y, X) and its labels (Y, X).
     images_of_unit : mapping of str to int
         Image -> number of images of its unit.
     values : sequence of int
@@ -84,9 +82,10 @@ def fit_probes(
     def pixels_of(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         if name not in kept:
             rng = np.random.default_rng(0)
-            ys, xs = annotated_pixels(truth[name], images=images_of_unit[name], rng=rng)
+            labels = truth(name)
+            ys, xs = annotated_pixels(labels, images=images_of_unit[name], rng=rng)
             embedding = pixel_embedding(model, planes(name), stride=1, device=device, tiles=tiles)
-            kept[name] = embedding[ys, xs], index[truth[name][ys, xs]]
+            kept[name] = embedding[ys, xs], index[labels[ys, xs]]
         return kept[name]
 
     for names in annotated:
@@ -99,7 +98,7 @@ def apply_probes(
     probes: Sequence[Probe],
     names: Iterable[str],
     planes: Callable[[str], NDArray[np.float32]],
-    truth: Mapping[str, NDArray[np.uint16]],
+    truth: Callable[[str], NDArray[np.uint16]],
     scorers: Sequence[Scorer],
     *,
     values: Sequence[int],
@@ -110,7 +109,7 @@ def apply_probes(
     labels = np.array(values, dtype=np.uint16)
     for name in names:
         embedding = pixel_embedding(model, planes(name), stride=1, device=device, tiles=tiles)
-        flat, known = embedding.reshape(-1, embedding.shape[-1]), truth[name]
+        flat, known = embedding.reshape(-1, embedding.shape[-1]), truth(name)
         for (weight, bias), scorer in zip(probes, scorers, strict=True):
             chosen = (flat @ weight.T + bias).argmax(1)
             scorer.add(name, labels[chosen].reshape(known.shape), known)

@@ -54,11 +54,4 @@ class Scorer:
 
 def _pooled_dice(rows: list[list[ClassScore]]) -> float:
     """Give the mean over classes of the Dice over all pixels of some images."""
-    return statistics.fmean(
-        ClassScore.of(
-            sum(score.true_positives for score in column),
-            sum(score.false_positives for score in column),
-            sum(score.false_negatives for score in column),
-        ).dice
-        for column in zip(*rows, strict=True)
-    )
+    return statistics.fmean(ClassScore.pooled(column).dice for column in zip(*rows, strict=True))

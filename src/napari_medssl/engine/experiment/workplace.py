@@ -1,4 +1,4 @@
-"""The folder of an experiment: its plan, its table, its runs, and a project of its own that lacks the test images."""
+"""The folder of an experiment: its plan, its table, its runs, and a project of its own that lacks what scores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medssl.errors import MedsslError
 from napari_medssl.project import Project
 from napari_medssl.project.checkpoint import read_json, write_json
+from napari_medssl.project.image_rules import stored_rule
 from napari_medssl.project.images import split_plane
 from napari_medssl.project.paths import relative_posix
 from napari_medssl.project.settings import write_settings
@@ -21,13 +22,23 @@ __all__ = ["Runs", "check_plan", "teaching_project"]
 
 FIXED = (
     *("truth", "masks_as", "network", "weights_file", "pretraining", "finetuning"),
-    *("test", "validation", "seed"),
+    *("test", "validation", "seed", "ground"),
 )
 """Settings that change what a cell's number is; all others say which cells there are."""
+WORDS = {"ground": "labels of truth, groups, or the images (something changed since)"}
 
 
-def check_plan(folder: Path, job: ExperimentJob) -> None:
+def check_plan(folder: Path, job: ExperimentJob, *, ground: str) -> None:
     """Keep the plan in the folder; a plan under which finished cells would be other numbers is refused.
+
+    Parameters
+    ----------
+    folder : path
+        The experiment's.
+    job : ExperimentJob
+        The plan.
+    ground : str
+        Digest of truth and its division.
 
     Raises
     ------
@@ -35,16 +46,17 @@ def check_plan(folder: Path, job: ExperimentJob) -> None:
         If the folder holds an experiment with other settings.
     """
     path = folder / "plan.json"
-    plan = job.model_dump(mode="json")
+    plan = job.model_dump(mode="json", exclude={"estimate"}) | {"ground": ground}
     if path.is_file():
         stored = read_json(path)
-        fixed = [key for key in FIXED if stored.get(key) != plan[key]]
+        differ = [WORDS.get(key, key) for key in FIXED if stored.get(key, plan[key]) != plan[key]]
         before = {arm["name"]: arm for arm in stored.get("arms", ())}
-        changed = [arm["name"] for arm in plan["arms"] if before.get(arm["name"], arm) != arm]
-        if fixed or changed:
-            what = ", ".join([*fixed, *(f"arm {name}" for name in changed)])
+        differ += [
+            f"arm {arm['name']}" for arm in plan["arms"] if before.get(arm["name"], arm) != arm
+        ]
+        if differ:
             raise MedsslError(
-                f"The experiment in {folder} was begun with other settings: {what}.",
+                f"The experiment in {folder} was begun with other settings: {', '.join(differ)}.",
                 advice="Give this one another name, or the settings of plan.json.",
             )
         names = {arm["name"] for arm in plan["arms"]}
@@ -54,7 +66,7 @@ def check_plan(folder: Path, job: ExperimentJob) -> None:
 
 
 def teaching_project(folder: Path, project: Project, without: Iterable[str]) -> Project:
-    """Make or open the experiment's own project: the same images but for those that score.
+    """Make or open the experiment's own project: the same images but for those of units that score.
 
     The user's project, with its annotations and runs, stays as it is.
 
@@ -63,18 +75,27 @@ def teaching_project(folder: Path, project: Project, without: Iterable[str]) -> 
     folder : path
         Where it is.
     project : Project
-        Whose images, channels, classes and normalisation it has.
+        Whose images, channels, classes, groups and normalisation it has.
     without : iterable of str
         Names of images that it does not have.
     """
     if not (folder / "project.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
+        settings = project.settings
+
+        def moved(rule: Any) -> Any:
+            """Name a rule's table from the new folder."""
+            if rule is None or not hasattr(rule, "table"):
+                return rule
+            table = (project.path / rule.table).resolve().as_posix()
+            return stored_rule(rule.model_copy(update={"table": table}), folder.resolve())
+
         files = {split_plane(name)[0] for name in without}
-        settings = project.settings.model_copy(
+        settings = settings.model_copy(
             update={
                 "image_root": relative_posix(project.image_root, folder),
-                "excluded": tuple(sorted({*project.settings.excluded, *files})),
-                "groups": None,  # their tables are named from the project's own folder
+                "excluded": tuple(sorted({*settings.excluded, *files})),
+                "groups": moved(settings.groups),
                 "image_labels": None,
             }
         )
@@ -105,7 +126,7 @@ class Runs:
 
     def set(self, key: str, name: str | None) -> None:
         """Remember or forget a run."""
-        changed: dict[str, Any] = {k: v for k, v in self._names.items() if k != key}
+        changed = {k: v for k, v in self._names.items() if k != key}
         if name is not None:
             changed[key] = name
         self._names = changed

@@ -1,0 +1,140 @@
+"""The trainings of an experiment: begun, gone on with, or done already."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_medssl.engine import runs
+from napari_medssl.engine.experiment.workplace import Runs
+from napari_medssl.engine.job import parse_job
+from napari_medssl.errors import MedsslError
+from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Started
+from napari_medssl.learn.devices import choose_threads
+from napari_medssl.learn.networks import NetworkConfig
+from napari_medssl.learn.pretext import method as pretext_method
+from napari_medssl.project.paths import given
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from napari_medssl.engine.experiment.plan import Arm, ExperimentJob
+    from napari_medssl.learn.control import Control
+    from napari_medssl.project import Project, Run
+
+__all__ = ["StoppedError", "Trainings"]
+
+
+class StoppedError(MedsslError):
+    """The experiment was asked to end."""
+
+    def __init__(self) -> None:
+        super().__init__("The experiment was stopped.")
+
+
+class Trainings:
+    """Runs of the experiment's own project, each known by a key.
+
+    Parameters
+    ----------
+    job : ExperimentJob
+        The experiment.
+    project : Project
+        Its own, without what scores.
+    path : path
+        Where is kept which run belongs to which key.
+    control : Control
+        Pauses and stops the trainings, too.
+    """
+
+    def __init__(self, job: ExperimentJob, project: Project, path: Path, control: Control) -> None:
+        self._job, self._project, self._control = job, project, control
+        self._runs = Runs(path)
+
+    def is_done(self, key: str) -> bool:
+        """Whether there is nothing left to train."""
+        name = self._runs.get(key)
+        return name is not None and self._project.run(name).status == "done"
+
+    def network_of(self, arm: Arm) -> NetworkConfig:
+        """Give the network of an arm with what its encoder starts from."""
+        start: dict[str, str] = {"encoder_weights": arm.start}
+        if arm.start == "file":
+            start["weights_file"] = str(given(self._job.weights_file or ""))
+        network: NetworkConfig = NetworkConfig.parse(
+            self._job.network.model_dump() | arm.network | start, where=arm.name
+        )
+        return network
+
+    def pretrained(self, arm: Arm) -> Generator[Event, None, Run]:
+        """Pretrain an arm that has a method, unless that was done."""
+        assert arm.method is not None
+        method = pretext_method(arm.method)
+        config = method.config_type.parse(arm.method_config, where=arm.name)
+        job = {
+            "kind": "pretrain",
+            "method": arm.method,
+            "method_config": config.model_dump(mode="json"),
+            "network": self.network_of(arm).model_dump(),
+            "training": self._job.pretraining.model_dump() | arm.training,
+        }
+        return (yield from self.run(arm.name, job, f"{arm.name}: pretraining"))
+
+    def run(
+        self, key: str, job: dict[str, Any], title: str, *, seed: int | None = None
+    ) -> Generator[Event, None, Run]:
+        """Make a training, or go on with it where it was stopped or killed; gives its run.
+
+        Yields its progress (in its own steps) and warnings.
+
+        Raises
+        ------
+        StoppedError
+            If it was asked to end.
+        MedsslError
+            If it fails.
+        """
+        if self.is_done(key):
+            return self._project.run(str(self._runs.get(key)))
+        common = {"project": str(self._project.path), "device": self._job.device}
+        name = self._runs.get(key)
+        begun = self._project.run(name) if name is not None else None
+        if begun is not None and begun.job and begun.status != "failed":
+            parsed = parse_job({"kind": "resume", "run": begun.name, **common})
+        else:
+            self.forget(key)
+            seeded = {"seed": self._job.seed if seed is None else seed}
+            threads = {"threads": self._job.threads} if self._job.threads else {}
+            parsed = parse_job(job | common | seeded | threads)
+        yield Note(text=title)
+        try:
+            for event in runs.start(parsed, self._control):  # type: ignore[arg-type]
+                if isinstance(event, Started):
+                    self._runs.set(key, event.run)
+                elif isinstance(event, Progress | Paused | Resumed) or (
+                    isinstance(event, Note) and event.level == "warning"
+                ):
+                    yield event
+                elif isinstance(event, Done) and event.stopped:
+                    raise StoppedError
+        finally:
+            # The training chose its own number; what comes after must not depend on it.
+            torch.set_num_threads(self._job.threads or choose_threads())
+        return self._project.run(str(self._runs.get(key)))
+
+    def forget(self, key: str) -> None:
+        """Remove a run that was scored (hundreds of them would fill the disk), or that failed."""
+        name = self._runs.get(key)
+        if name is not None:
+            path = self._project.run(name).path
+            self._runs.set(key, None)
+            shutil.rmtree(path)
+
+    def forget_all(self, finished: set[str]) -> None:
+        """Remove the runs of cells that were finished just before the experiment was killed."""
+        for key, _ in self._runs.items():
+            if key in finished:
+                self.forget(key)
