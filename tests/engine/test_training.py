@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from napari_medssl import finetune, pretrain, resume
 from napari_medssl.engine.job import execute
 from napari_medssl.errors import MedsslError
-from napari_medssl.events import Done, Event, Paused, Progress, Resumed, Saved, Started
+from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Saved, Started
 from napari_medssl.learn.control import Control
 from napari_medssl.learn.pretext.medsass import MedSASS
 from napari_medssl.learn.training import learning_rate_at
@@ -148,6 +148,26 @@ def test_early_stopping_keeps_the_best(
     best = [e for e in events if isinstance(e, Saved) and e.what == "best"]
     scores = run.metrics()["validation/score"]
     assert dict(scores)[best[-1].step] == max(value for _, value in scores)
+
+
+def test_an_early_stop_that_was_interrupted_is_one_after_resuming(
+    annotated_project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    training = tiny_training | {"steps": 40, "validate_every": 2, "patience": 1}
+    training |= {"learning_rate": 1e-12}  # nothing improves
+    wanted = job(annotated_project, tiny_network, training) | {"kind": "finetune", "mode": "frozen"}
+    events = execute(wanted)
+    for event in events:
+        if isinstance(event, Note) and "Stopped early" in event.text:
+            break
+    assert isinstance(next(events), Saved)
+    events.close()  # as a kill: nothing is written after this
+    run = annotated_project.run("latest")
+    assert run.status == "stopped"
+    reached = run.metrics()
+    resume(annotated_project, run.name)
+    assert run.status == "done"
+    assert run.metrics() == reached
 
 
 def test_warm_up_then_cosine() -> None:

@@ -16,7 +16,7 @@ NO_IMAGE = -1
 
 
 class KeyQueue(nn.Module):
-    """The newest keys of whole views and of single pixels, and the images they come from.
+    """The newest keys of whole views and of single pixels, and the images (or units of images) they come from.
 
     Its content is part of the state, so that a resumed training goes on with it.
 
@@ -30,7 +30,7 @@ class KeyQueue(nn.Module):
 
     keys: Tensor  # (K, D), normalised
     pixels: Tensor  # (K, D), normalised; one pixel of each view
-    images: Tensor  # (K,) number of the image; NO_IMAGE where there is no key yet
+    images: Tensor  # (K,) number of the image or unit; NO_IMAGE where there is no key yet
     end: Tensor  # () where the next key goes
 
     def __init__(self, length: int, dimension: int) -> None:

@@ -167,12 +167,13 @@ def train(
                 position.step % config.validate_every == 0 or position.step == config.steps
             ):
                 yield from _validate(task, position, reporter, checkpoint)
-                if _exhausted(position, config):
-                    yield Note(
-                        text=f"Stopped early at step {position.step}: no improvement in "
-                        f"{config.patience} validations since step {position.trained_step}."
-                    )
-                    break
+            # Not only after a validation made here: the last process may have ended just behind it.
+            if position.validated_at == position.step and _exhausted(position, config):
+                yield Note(
+                    text=f"Stopped early at step {position.step}: no improvement in "
+                    f"{config.patience} validations since step {position.trained_step}."
+                )
+                break
             if position.step == config.steps or control.stopped:
                 break
             if control.paused:

@@ -37,6 +37,24 @@ def test_the_whole_ancestry_counts(project: Project, names: tuple[str, ...]) -> 
     assert taught(project, pretrained).seen == set(names)
 
 
+@pytest.mark.parametrize(
+    ("mode", "training", "all_seen"),
+    [
+        ("full", {"mean_teacher": True}, True),
+        ("frozen", {"batch_norm": "reestimated"}, True),
+        ("full", {"mean_teacher": False, "batch_norm": "auto"}, False),
+        ("probe", {"mean_teacher": True}, False),  # it means nothing to a probe
+    ],
+)
+def test_a_finetune_may_see_images_without_annotation(
+    project: Project, names: tuple[str, ...], mode: str, training: dict[str, Any], all_seen: bool
+) -> None:
+    run = make(project, "finetune", images=[names[0]], mode=mode, training=training)
+    found = taught(project, run)
+    assert found.annotated == {names[0]}
+    assert found.seen == (set(names) if all_seen else set())
+
+
 def test_what_is_not_known_is_said(
     project: Project, names: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -72,5 +90,5 @@ def test_remarks_name_copies_and_pretraining(nuclei_folder: Path, names: tuple[s
     told = remarks(project, taught(project, run), ["again.png", names[1]])
     assert told == (
         f"again.png is all but a copy of {names[0]}, on which the run was fine-tuned.",
-        "2 of 2 scored images were seen, without annotation, in pretraining.",
+        "2 of 2 scored images were seen, without annotation, in training.",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import torch.nn.functional as F
 
@@ -18,6 +19,7 @@ from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext.dicoh import DiCoH, DiCoHConfig, queue_size
 from napari_medssl.learn.training import TrainingConfig, to_device
 from napari_medssl.project import Project
+from napari_medssl.project.image_rules import PatternRule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +110,7 @@ def naive(task: DiCoH, batch: dict[str, torch.Tensor]) -> float:
         v.double().numpy() for v in (query.pixels, key.pixels, query.features, key.features)
     )
     queue, owners = task.queue.keys.double().numpy(), task.queue.images.tolist()
-    tau, images = config.temperature, batch["image"].tolist()
+    tau, images = config.temperature, batch["unit"].tolist()
 
     def term(q: np.ndarray, k: np.ndarray, image: int, keep: int | None) -> float:
         others = sorted(
@@ -172,13 +174,52 @@ def test_no_image_is_its_own_negative(project: Project) -> None:
     batch = batch_of(task)
     task(batch)
     before = task(batch)["global_loss"]
-    own = task.queue.images == batch["image"][0]
+    own = task.queue.images == batch["unit"][0]
     task.queue.keys[own] = -task.queue.keys[own]
     first = {name: value[:1] for name, value in batch.items()}
     task.eval()
     changed, task.queue.keys[own] = task(first)["loss"].item(), -task.queue.keys[own]
     assert changed == task(first)["loss"].item()
     assert before != task(batch)["global_loss"]  # the others do see them
+
+
+def test_no_image_of_the_own_group_is_a_negative(project: Project) -> None:
+    """Without groups, planes of one file; if there is one file alone, images again, which is told."""
+    names = project.images
+
+    def parted(task: DiCoH) -> list[tuple[str, ...]]:
+        units = [int(task.sample(name, step_rng(0, 0))["unit"]) for name in task.images]
+        return [
+            tuple(n for n, unit in zip(task.images, units, strict=True) if unit == number)
+            for number in sorted(set(units))
+        ]
+
+    assert parted(make(project)) == [(name,) for name in names]
+    project.update(groups=PatternRule(pattern="field_([0-3])"))
+    assert parted(make(project)) == [(name,) for name in names]  # two have no group
+    project.update(groups=PatternRule(pattern="field_[0-3]|field"))
+    task = make(project)
+    assert parted(task) == [*((name,) for name in names[:4]), names[4:]]
+    batch = batch_of(task)
+    batch["unit"][:] = 4
+    task.queue.put(torch.eye(8), torch.eye(8), torch.full((8,), 4))  # none but of this group
+    losses = task(batch)
+    assert losses["local_loss"].item() == losses["global_loss"].item() == 0
+    losses["loss"].backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in task.parameters())
+    project.update(groups=PatternRule(pattern="field"))
+    task = make(project)
+    assert parted(task) == [(name,) for name in names]
+    assert any("All 6 images belong to one group" in note for note in task.notes)
+
+
+def test_planes_of_one_file_are_no_negatives(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        stack = np.random.default_rng(0).integers(0, 255, (3, 48, 48), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / f"{name}.tif", stack, metadata={"axes": "ZYX"}, imagej=True)
+    task = make(Project.create(tmp_path))
+    units = [int(task.sample(name, step_rng(0, 0))["unit"]) for name in task.images]
+    assert units == [0, 0, 0, 1, 1, 1]
 
 
 def test_the_queue_replaces_its_oldest_keys(project: Project) -> None:

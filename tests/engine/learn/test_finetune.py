@@ -48,6 +48,21 @@ def test_with_five_images_whole_images_are_held_out() -> None:
     assert sorted(shares) == [0.0] * 8 + [1.0] * 2
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_whole_images_are_held_out_wherever_every_class_can_be_on_both_sides(seed: int) -> None:
+    """Three rare classes, each in two images: few choices of two of ten images have them all."""
+    labels = scribbles(images=10)
+    for value, images in ((3, (0, 1)), (4, (1, 2)), (5, (0, 3))):
+        for number in images:
+            labels[f"{number}.png"][50 + value, :5] = value
+    held = hold_out(labels, share=0.2, seed=seed)
+    whole = [n for n in labels if held[n].any()]
+    assert all(held[n][labels[n] > 0].all() for n in whole)
+    assert len(whole) == 2
+    for chosen in (whole, set(labels) - set(whole)):
+        assert {int(v) for n in chosen for v in np.unique(labels[n])} == {0, 1, 2, 3, 4, 5}
+
+
 def test_a_class_that_one_image_alone_has_is_still_trained_and_validated() -> None:
     labels = scribbles(images=8)
     for name in list(labels)[1:]:

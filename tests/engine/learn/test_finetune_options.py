@@ -13,9 +13,10 @@ from torch import nn
 
 from napari_medssl import finetune
 from napari_medssl.errors import MedsslError
+from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.finetune import FinetuneConfig, FinetuneTask
 from napari_medssl.learn.finetune.batch_norm import encoder_norms, reestimate
-from napari_medssl.learn.finetune.linear import LinearProbe
+from napari_medssl.learn.finetune.linear import LinearProbe, embedded_pixels
 from napari_medssl.learn.finetune.mean_teacher import MeanTeacher, ramp_up
 from napari_medssl.learn.finetune.rates import blocks_of
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
@@ -164,6 +165,44 @@ def test_reestimated_statistics_are_those_of_the_folder(annotated_project: Proje
     task(batch_of(task))
     kept = [n.running_mean for n in encoder_norms(task.model)]
     assert all(torch.equal(a, b) for a, b in zip(measured, kept, strict=True))
+
+
+def test_a_single_pixel_is_learned_from_and_validates(project: Project) -> None:
+    labels = np.zeros((64, 64), np.uint16)
+    labels[10, 5:45] = 1
+    labels[40, 20] = 2
+    project.annotations.write(project.images[0], labels)
+    task = task_of(project)
+    assert (task.batch(step_rng(0, 0))["target"] == 1).any()
+    task.eval()
+    name = project.settings.classes[1].name
+    assert f"dice/{name}" in task.validate()
+    assert "(squares of the annotated images)" in task.notes[0]
+    assert f"The only pixel of {name} is learned from as well." in task.notes[0]
+
+
+def test_pixels_that_validate_are_embedded_on_request_alone(annotated_project: Project) -> None:
+    task = task_of(annotated_project)
+    model = task.model.eval()
+    calibrate(model, annotated_project, device=torch.device("cpu"))
+    both, one = (
+        [
+            embedded_pixels(
+                model,
+                task._load(name),
+                images=1,
+                rng=np.random.default_rng(0),
+                device=torch.device("cpu"),
+                tiles=task._tiles,
+                validation=validation,
+            )
+            for name in task.annotated
+        ]
+        for validation in (True, False)
+    )
+    assert sum(len(item.validation) for item in both) == sum(len(item.truth) for item in both) > 0
+    assert not any(len(item.validation) or len(item.truth) for item in one)
+    assert all(np.array_equal(a.train, b.train) for a, b in zip(both, one, strict=True))
 
 
 def test_a_new_encoder_has_no_statistics_to_keep(annotated_project: Project) -> None:

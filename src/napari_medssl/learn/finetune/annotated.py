@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.learn.finetune.split import hold_out
+from napari_medssl.learn.finetune.split import IMAGES_FOR_HOLD_OUT, hold_out, in_both
 from napari_medssl.learn.losses import IGNORED
 from napari_medssl.learn.patches import Cache
 from napari_medssl.learn.predict import Tiles
@@ -85,6 +85,7 @@ class AnnotationTask(Task):
         self._check(labels)
         self._labels = labels
         self._held = hold_out(labels, share=config.held_out, seed=seed)
+        self._both = in_both(labels, self._held)
         self._cache: Cache[Annotated] = Cache(self._load)
         self._tiles = Tiles(tell=self.tell)
         self.notes = [self._split_note()]
@@ -106,10 +107,26 @@ class AnnotationTask(Task):
             )
 
     def _split_note(self) -> str:
-        whole = [name for name in self.annotated if self._held[name][self._labels[name] > 0].all()]
-        pixels = sum(int(mask.sum()) for mask in self._held.values())
-        where = f"{len(whole)} whole images" if whole else "squares of the annotated images"
-        return f"Held out for validation: {pixels:,} annotated pixels ({where})."
+        held = [(self._held[name], self._labels[name] > 0) for name in self.annotated]
+        pixels = sum(int(mask.sum()) for mask, _ in held)
+        images = sum(bool(mask.any()) for mask, _ in held)
+        if not any((annotated & ~mask).any() for mask, annotated in held if mask.any()):
+            where = f"{images} whole image{'s' if images > 1 else ''}"
+        else:
+            where = "squares of the annotated images"
+            if len(held) >= IMAGES_FOR_HOLD_OUT:
+                where += ", since no choice of whole images has every class on both sides"
+        note = f"Held out for validation: {pixels:,} annotated pixels ({where})."
+        for info in self.model.spec.classes:
+            if info.value in self._both:
+                note += f" The only pixel of {info.name} is learned from as well."
+        return note
+
+    def _learned_from(self, name: str) -> NDArray[np.bool_]:
+        """Give the annotated pixels (Y, X) of an image that training learns from."""
+        labels = self._labels[name]
+        both: NDArray[np.bool_] = np.isin(labels, list(self._both))
+        return (labels > 0) & (~self._held[name] | both)
 
     def _load(self, name: str) -> Annotated:
         index = np.full(int(np.iinfo(np.uint16).max) + 1, IGNORED, dtype=np.int16)
@@ -117,7 +134,7 @@ class AnnotationTask(Task):
             index[info.value] = position
         target = index[self._labels[name]]
         held = self._held[name]
-        train = np.where(held, np.int16(IGNORED), target)
+        train = np.where(self._learned_from(name), target, np.int16(IGNORED))
         if (train == IGNORED).all() and not held.any():
             raise MedsslError(f"The image {name} has no annotation.")
         validation = np.where(held, target, np.int16(IGNORED))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.learn.networks import SegmentationModel
 
-__all__ = ["encoder_norms", "reestimate"]
+__all__ = ["encoder_norms", "encoder_statistics", "reestimate"]
 
 
 def encoder_norms(model: SegmentationModel) -> Iterator[nn.BatchNorm2d]:
@@ -22,6 +22,12 @@ def encoder_norms(model: SegmentationModel) -> Iterator[nn.BatchNorm2d]:
     for module in model.net.encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             yield module
+
+
+def encoder_statistics(model: SegmentationModel) -> list[Tensor]:
+    """Give the running mean and variance of each of the encoder's batch normalisations; no copies."""
+    both = ((norm.running_mean, norm.running_var) for norm in encoder_norms(model))
+    return [values for pair in both for values in pair if values is not None]
 
 
 @torch.no_grad()

@@ -48,7 +48,8 @@ class FinetuneConfig(TrainingConfig):
     patience: int = advanced(6, ge=0, le=10_000)
     """Validations without improvement before stopping early; 0 never stops early."""
     held_out: float = advanced(0.2, gt=0, le=0.5)
-    """Share of the annotations kept for validation: whole images if there are five, else squares."""
+    """Share of the annotations kept for validation: whole images if there are five and any choice of them
+    leaves every class on both sides, else squares."""
     intensity: float = advanced(0.2, ge=0, lt=1)
     """Strength of the brightness and contrast changes."""
     probe_l2: float = advanced(1.0, ge=0, le=1e6)

@@ -35,7 +35,7 @@ class EmbeddedPixels:
 
     train: NDArray[np.float32]  # (N, D)
     target: NDArray[np.int64]  # (N,)
-    validation: NDArray[np.float32]  # (M, D)
+    validation: NDArray[np.float32]  # (M, D); none where not asked for
     truth: NDArray[np.int64]  # (M,)
 
 
@@ -47,6 +47,7 @@ def embedded_pixels(
     rng: np.random.Generator,
     device: torch.device,
     tiles: Tiles,
+    validation: bool = True,
 ) -> EmbeddedPixels:
     """Embed the annotated pixels of an image.
 
@@ -64,6 +65,8 @@ def embedded_pixels(
         Where the model lives.
     tiles : Tiles
         How large the tiles are.
+    validation : bool
+        Whether to keep the pixels that validate, too.
     """
     embedding = pixel_embedding(model, item.planes, stride=1, device=device, tiles=tiles)
     ys, xs = np.nonzero(item.train != IGNORED)
@@ -71,7 +74,7 @@ def embedded_pixels(
     if len(ys) > most:
         chosen = rng.choice(len(ys), most, replace=False)
         ys, xs = ys[chosen], xs[chosen]
-    seen = item.validation != IGNORED
+    seen = (item.validation != IGNORED) & validation
     return EmbeddedPixels(
         train=embedding[ys, xs],
         target=item.train[ys, xs].astype(np.int64),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["hold_out"]
+__all__ = ["IMAGES_FOR_HOLD_OUT", "hold_out", "in_both"]
 
 IMAGES_FOR_HOLD_OUT = 5
 """From this many annotated images on, whole images are held out; below, squares of them are."""
@@ -18,11 +19,11 @@ IMAGES_FOR_HOLD_OUT = 5
 def hold_out(
     labels: dict[str, NDArray[np.uint16]], *, share: float, seed: int
 ) -> dict[str, NDArray[np.bool_]]:
-    """Choose the annotated pixels that validate; never an empty set, nor all of a class.
+    """Choose the annotated pixels that validate; never an empty set.
 
-    With at least five annotated images, whole images are held out (first those that together hold
-    every class). With fewer, squares of the images are, as large as the annotations allow, at
-    least one for every class.
+    With at least five annotated images, whole images are held out, if any choice of them has every class and
+    leaves every class to the others; as near to the wanted share as that allows. Else squares of the images
+    are, as large as the annotations allow, at least one for every class.
 
     Parameters
     ----------
@@ -36,25 +37,78 @@ def hold_out(
     Returns
     -------
     dict of ndarray of shape (Y, X)
-        For each image, True where a pixel validates. A class with a single annotated pixel has it
-        in both sets.
+        For each image, True where a pixel validates. All of a class only where that is a single pixel, see
+        `in_both`.
     """
     rng = np.random.default_rng(seed)
     names = sorted(labels)
     held = {name: np.zeros(labels[name].shape, dtype=bool) for name in names}
-    values = sorted({int(v) for array in labels.values() for v in np.unique(array)} - {0})
+    present = {name: set(np.unique(labels[name]).tolist()) - {0} for name in names}
+    values: list[int] = sorted(set().union(*present.values()))
     if len(names) >= IMAGES_FOR_HOLD_OUT:
-        present = {name: set(np.unique(labels[name]).tolist()) - {0} for name in names}
-        count = max(1, round(share * len(names)))
-        chosen = [names[i] for i in rng.permutation(len(names))[:count]]
-        kept = set().union(*(present[name] for name in names if name not in chosen))
-        if kept == set(values) and set().union(*(present[n] for n in chosen)) == set(values):
-            for name in chosen:
+        has = np.array([[value in present[name] for name in names] for value in values])
+        chosen = _whole_images(has, max(1, round(share * len(names))), rng)
+        if chosen is not None:
+            for name in (names[i] for i in chosen):
                 held[name] = labels[name] > 0
             return held
     for value in values:
         _hold_out_squares(labels, held, value, share, rng)
     return held
+
+
+def in_both(
+    labels: dict[str, NDArray[np.uint16]], held: dict[str, NDArray[np.bool_]]
+) -> frozenset[int]:
+    """Give the classes of which every pixel is held out: they have one alone, which must also be learned from.
+
+    Parameters
+    ----------
+    labels : dict of ndarray of shape (Y, X)
+        Annotated images; 0 is not annotated.
+    held : dict of ndarray of shape (Y, X)
+        What `hold_out` gave for them.
+    """
+    validating = {int(v) for name in labels for v in np.unique(labels[name][held[name]])}
+    learned = {int(v) for name in labels for v in np.unique(labels[name][~held[name]])}
+    return frozenset(validating - learned)
+
+
+def _whole_images(
+    has: NDArray[np.bool_], count: int, rng: np.random.Generator
+) -> NDArray[np.intp] | None:
+    """Choose images so that every class is in one of them and in one of the others; None if none can be.
+
+    Where chance alone does not find such images, an integer programme does: of the choices nearest to `count`
+    images it takes the one that random prices make the cheapest.
+
+    Parameters
+    ----------
+    has : ndarray of shape (K, N)
+        Whether each class is in each image.
+    count : int
+        Wanted number of images.
+    rng : numpy.random.Generator
+        Where chance comes from.
+    """
+    images = has.shape[1]
+    drawn, others = np.split(rng.permutation(images), [count])
+    if has[:, drawn].any(1).all() and has[:, others].any(1).all():
+        return drawn
+    # The variables: for each image whether it is chosen, then how many images these are more or less than `count`.
+    total = np.ones(images)
+    found = milp(
+        np.append(rng.random(images), images),  # one image more or less costs more than all prices
+        integrality=np.ones(images + 1),
+        bounds=Bounds(0, np.append(total, images)),
+        constraints=[
+            LinearConstraint(np.column_stack([has, np.zeros(len(has))]), 1, has.sum(1) - 1),
+            LinearConstraint(np.append(total, -1), ub=count),
+            LinearConstraint(np.append(total, 1), lb=count),
+        ],
+        options={"mip_rel_gap": 0.0},
+    )
+    return np.flatnonzero(found.x[:-1] > 0.5) if found.success else None
 
 
 def _hold_out_squares(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ from napari_medssl.errors import MedsslError
 from napari_medssl.learn.augment import change_intensity, cut, draw_view
 from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.finetune.annotated import AnnotationTask
-from napari_medssl.learn.finetune.batch_norm import encoder_norms, reestimate
+from napari_medssl.learn.finetune.batch_norm import encoder_norms, encoder_statistics, reestimate
 from napari_medssl.learn.finetune.linear import LinearProbe, embedded_pixels
 from napari_medssl.learn.finetune.mean_teacher import MeanTeacher
 from napari_medssl.learn.finetune.rates import blocks_of, groups_of
@@ -84,6 +85,9 @@ class FinetuneTask(AnnotationTask):
             self._pulled = [parameter for block in kept for parameter in block.parameters]
         for number, parameter in enumerate(self._pulled):
             self.register_buffer(f"start_{number}", parameter.detach().clone())
+        if self._statistics == "reestimated":
+            for number, values in enumerate(encoder_statistics(self.model)):
+                self.register_buffer(f"statistics_{number}", values.clone())
         self.teacher: MeanTeacher | None = None
         self._unlabelled: tuple[str, ...] = ()
         if config.mean_teacher:
@@ -92,7 +96,7 @@ class FinetuneTask(AnnotationTask):
         self._points: list[list[tuple[str, NDArray[np.int32]]]] = []
         for info in self.model.spec.classes:
             places = [
-                (name, np.argwhere((self._labels[name] == info.value) & ~self._held[name]))
+                (name, np.argwhere((self._labels[name] == info.value) & self._learned_from(name)))
                 for name in self.annotated
             ]
             found = [(name, xy.astype(np.int32)) for name, xy in places if len(xy)]
@@ -264,16 +268,43 @@ class FinetuneTask(AnnotationTask):
         return self._score(pairs())
 
     def rival(self, measured: dict[str, float]) -> Rival | None:
-        """Fit a linear probe to the features that training starts from.
+        """Make what training has to surpass beside the network that it starts from.
 
-        The same fit as the mode ``probe``. With few annotations it is often better than what training from it
-        gives, and a network's own head is random where the run before had other classes.
+        A linear probe on the features that training starts from: the same fit as the mode ``probe``. With few
+        annotations it is often better than what training from it gives, and a network's own head is random where
+        the run before had other classes. Where batch statistics were measured anew, the network as it was before
+        that, and a probe on its features, are rivals as well.
         """
         if "dice" not in measured:
             return None
-        device = next(self.model.parameters()).device
-        model = SegmentationModel(self.model.spec.model_copy(update={"head": "probe"}))
-        model.load_state_dict(self.model.state_dict(), strict=False)  # all but the probe
+        rivals = [self._probed(self.model)]
+        text = "validation Dice is {} as the network is, and {} with a linear probe on its features"
+        if self._statistics == "reestimated":
+            before = self._before_prepare()
+            rivals += [Rival(model=before, measured=self._validated(before)), self._probed(before)]
+            text += "; with the batch statistics it came with {} and {}"
+        if not all(rival.measured for rival in rivals):  # their files have gone
+            return None
+        scores = [measured, *(rival.measured for rival in rivals)]
+        told = text.format(*(f"{score['dice']:.3f}" for score in scores))
+        self.tell(
+            f"Before training, {told}. The best of them is kept unless training surpasses it.",
+            level="info",
+        )
+        return max(rivals, key=lambda rival: rival.measured["score"])
+
+    def _before_prepare(self) -> SegmentationModel:
+        """Copy the model, with the batch statistics that its encoder came with."""
+        model = copy.deepcopy(self.model).eval()
+        for number, values in enumerate(encoder_statistics(model)):
+            values.copy_(self.get_buffer(f"statistics_{number}"))
+        return model
+
+    def _probed(self, start: SegmentationModel) -> Rival:
+        """Fit a linear probe to the features of a network; its measures are empty if no annotation can be read."""
+        device = next(start.parameters()).device
+        model = SegmentationModel(start.spec.model_copy(update={"head": "probe"}))
+        model.load_state_dict(start.state_dict(), strict=False)  # all but the probe
         model.eval().to(device)
         calibrate(model, self.project, device=device, tell=self.tell)
         rng = np.random.default_rng(0)
@@ -285,11 +316,12 @@ class FinetuneTask(AnnotationTask):
                 rng=rng,
                 device=device,
                 tiles=self._tiles,
+                validation=False,
             )
             for item in self._readable(self.annotated)
         ]
         if not any(len(item.target) for item in embedded):  # their files have gone
-            return None
+            return Rival(model=model, measured={})
         pixels = np.concatenate([item.train for item in embedded])
         targets = np.concatenate([item.target for item in embedded])
         probe = LinearProbe(
@@ -297,13 +329,4 @@ class FinetuneTask(AnnotationTask):
         )
         probe.converge(pixels, targets)
         probe.fold_into(model.probe)
-        scores = self._validated(model)
-        if "dice" not in scores:
-            return None
-        self.tell(
-            f"Before training, validation Dice is {measured['dice']:.3f} as the network is, and "
-            f"{scores['dice']:.3f} with a linear probe on its features. "
-            "The better of them is kept unless training surpasses it.",
-            level="info",
-        )
-        return Rival(model=model, measured=scores)
+        return Rival(model=model, measured=self._validated(model))

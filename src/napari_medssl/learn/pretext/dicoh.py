@@ -30,6 +30,7 @@ from napari_medssl.learn.picture import beside
 from napari_medssl.learn.pretext.base import Layer, PretextMethod
 from napari_medssl.learn.queue import KeyQueue
 from napari_medssl.learn.task import TrainingConfig, to_device
+from napari_medssl.project.images import split_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,7 +176,9 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
     alike; start it from ImageNet weights or from another pretraining.
 
     Settled here, as the paper does not say (each a setting): projector, temperature, momentum, crops. The
-    queue holds patches' keys, is filled before the first step, and never offers an image its own keys.
+    queue holds patches' keys, is filled before the first step, and never offers an image keys of its own
+    unit: of the images of its group (a patient, a field), where the project has groups, else of its file. Where
+    all images are of one unit, each is one of its own, which is told.
 
     References
     ----------
@@ -197,7 +200,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
                 advice="Add images, or choose Pix2Rep or MedSASS.",
             )
         config = self.config
-        self._numbers = {name: number for number, name in enumerate(self.images)}
+        self._units = self._number_units()
         self._cache: Cache[NDArray[np.float32]] = Cache(self.project.planes)
         self._rgb = self.project.settings.channels == ("red", "green", "blue")
         self.online = Siamese(self.model, config)
@@ -223,6 +226,19 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
                 "against .63): better start from ImageNet weights or from a MedSASS or Pix2Rep run."
             )
 
+    def _number_units(self) -> dict[str, int]:
+        """Give image -> the number of its unit: the project's group, else the file; images where that is one."""
+        groups = self.project.groups()
+        units = {name: groups.get(name, split_plane(name)[0]) for name in self.images}
+        if len(set(units.values())) < 2:
+            self.notes.append(
+                f"All {len(self.images)} images belong to one {'group' if groups else 'file'}, so DiCoH contrasts "
+                "them with each other, also those that show nearly the same, such as neighbouring planes."
+            )
+            units = {name: name for name in self.images}
+        numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units.values()))}
+        return {name: numbers[unit] for name, unit in units.items()}
+
     def sample(self, name: str, rng: np.random.Generator) -> Batch:
         """Draw two views ``query`` and ``key`` (C, Y, X) that overlap, and which cells show the same."""
         planes = self._cache(name)
@@ -232,7 +248,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             "query": self._look(rng, cut(planes, start)),
             "key": self._look(rng, cut(planes, end)),
             "match": matched_cells(start, end, stride),
-            "image": np.array(self._numbers[name]),
+            "unit": np.array(self._units[name]),
             "pixel": np.array(rng.integers((start.size // stride) ** 2)),
         }
         if self.config.symmetrised:
@@ -277,17 +293,17 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
         query = self.online(queries, self.predict)
         with torch.no_grad():
             key = self.target(keys)
-        self._fresh.append((key.image, _picked(key.pixels, batch["pixel"]), batch["image"]))
+        self._fresh.append((key.image, _picked(key.pixels, batch["pixel"]), batch["unit"]))
         of_images = log_sum_of_negatives(
             query.image,
             self.queue.keys,
-            self.queue.from_others(batch["image"]),
+            self.queue.from_others(batch["unit"]),
             temperature=config.temperature,
         )
         whole = contrast(
             (query.image * key.image).sum(1), of_images, temperature=config.temperature
         ).mean()
-        local, positive = self._local(query, key, match, batch["image"])
+        local, positive = self._local(query, key, match, batch["unit"])
         loss = config.local_weight * local + (1 - config.local_weight) * whole
         with torch.no_grad():
             cells = query.pixels.flatten(0, 1)
@@ -303,7 +319,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
         }
 
     def _local(
-        self, query: Branch, key: Branch, match: Tensor, images: Tensor
+        self, query: Branch, key: Branch, match: Tensor, units: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Give the local loss (equation 3), and the similarity of cells at the same place."""
         config = self.config
@@ -317,7 +333,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
         negatives = log_sum_of_negatives(
             query.pixels.reshape(count * cells, dimension),
             self.queue.pixels if config.negatives == "pixel" else self.queue.keys,
-            self.queue.from_others(images.repeat_interleave(cells)),
+            self.queue.from_others(units.repeat_interleave(cells)),
             temperature=config.temperature,
             keep=self._keep,
         ).view(count, cells)
@@ -342,7 +358,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
         while left > 0:
             batch = to_device(self.batch(rng), device, torch.contiguous_format)
             key = self.target(batch["key"])
-            self.queue.put(key.image, _picked(key.pixels, batch["pixel"]), batch["image"])
+            self.queue.put(key.image, _picked(key.pixels, batch["pixel"]), batch["unit"])
             left -= len(key.image)
 
     def _look(self, rng: np.random.Generator, patch: NDArray[np.float32]) -> NDArray[np.float32]:
