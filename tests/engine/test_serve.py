@@ -14,6 +14,8 @@ from napari_medssl.engine.serve import Interactive
 from napari_medssl.errors import MedsslError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from napari_medssl.project import Project, Run
@@ -42,6 +44,32 @@ def test_an_embedding_is_made_again_when_its_sources_are_others_whatever_the_clo
     assert embed() == second
 
 
+def test_embeddings_nobody_asked_for_lately_make_room(
+    project: Project,
+    tiny_network: dict[str, Any],
+    tiny_training: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = pretrain(project, network=tiny_network, training=tiny_training)
+    engine = Interactive(tell=print)
+
+    def embed(image: str) -> Path:
+        answer = engine.answer(
+            Request(id=1, request="embed", project=str(project.path), run=run.name, image=image)
+        )
+        return project.path / answer["path"]
+
+    first, second, third = project.images[:3]
+    old, again = embed(first), embed(second)
+    for path in (old, again):
+        os.utime(path.with_suffix(".json"), (0, 0))
+    embed(second)  # asked for once more
+    monkeypatch.setattr("napari_medssl.engine.serve.KEPT_BYTES", 0)
+    new = embed(third)
+    assert [path.is_file() for path in (old, again, new)] == [False, True, True]
+    assert embed(first).is_file()
+
+
 def test_a_run_can_be_asked_for_the_features_it_began_with(
     project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
 ) -> None:
@@ -63,5 +91,9 @@ def test_a_run_can_be_asked_for_the_features_it_began_with(
     assert not np.array_equal(trained, start)
     np.testing.assert_array_equal(features(longer, at_start=True), start)  # both are kept
     np.testing.assert_array_equal(features(longer), trained)
+    # another question replaces no answer that may still be read
+    features(longer, source="encoder-1")
+    kept = np.load(project.embedding_path(longer.name, project.images[0]))
+    np.testing.assert_array_equal(kept, trained)
     with pytest.raises(MedsslError, match="before training"):
         features(short, at_start=True, source="encoder-1")

@@ -33,6 +33,7 @@ from napari_medssl.events import (
 from napari_medssl.explore.store import Entry, Index, file_of, index_path, store_path
 from napari_medssl.plan import Advice, FolderFacts, Recommendation
 from napari_medssl.project import Project, Run, write_tiff_labels
+from napari_medssl.project.entries import digest_of
 from napari_medssl.project.listing import identity_of
 
 DEVICE = Device(name="cpu", label="CPU, 2 threads", reason="there is no GPU")
@@ -138,6 +139,8 @@ class Embed(Config):
     run: str
     source: str = "mix"
     budget: int | None = None
+    stride: int | None = None
+    dimensions: int | None = None
 
 
 class Export(Config):
@@ -300,7 +303,7 @@ def embed(job: Embed, control: Control) -> None:
         source=job.source,
         stride=4,
         dimensions=4,
-        weights_sha256="0" * 64,
+        weights_sha256=digest_of(weights),
         weights_size=size,
         weights_mtime=mtime,
     )
@@ -360,13 +363,20 @@ def answer(request: Request) -> dict[str, Any]:
         return {"layers": [layer]}
     if request.request == "embed":
         folder = f"{request.run}.start" if request.at_start else request.run
+        if request.source != "mix":
+            folder = f"{folder}.{request.source}.open"
+        stride = request.stride or 4
+        if request.stride is not None:
+            folder = f"{folder}.stride-{stride}"
         path = project.embedding_path(folder, request.image)
         path.parent.mkdir(parents=True, exist_ok=True)
-        features = features_of(project, request.image, 4)
+        features = features_of(project, request.image, stride)
+        if request.source != "mix":
+            features[..., 0] = 0  # their places, whatever the grey
         np.save(path, features[..., :2] if request.at_start else features)  # grey alone before
         return {
             "path": path.relative_to(project.path).as_posix(),
-            "stride": 4,
+            "stride": stride,
             "shape": list(project.shape(request.image)),
             "seconds": 0.01,
         }

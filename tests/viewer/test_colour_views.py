@@ -10,7 +10,9 @@ from clicks import click, viewer_of
 from stored import drag_over, store_features
 
 from napari_medssl.explore import colours
+from napari_medssl.explore.store import Index, index_path
 from napari_medssl.widgets.background import wait_for_background
+from napari_medssl.widgets.feature_store import FeatureStore
 from napari_medssl.widgets.layers import find_layer
 
 if TYPE_CHECKING:
@@ -115,4 +117,31 @@ def test_a_map_in_the_making_shows_how_far_it_is_and_can_be_stopped(
     assert section.show_button.isEnabled()
     assert wait_for_background(2.0, lane="fitting")  # the thread is free again
     assert find_layer(viewer_of(trained), "colours") is None
+    assert trained.problems == []
+
+
+def test_an_image_that_is_stored_later_is_coloured_as_the_others(
+    trained: ExploreWidget, section: ColoursSection, until
+) -> None:
+    viewer, session = viewer_of(trained), trained.panel.explorer.session
+    store = FeatureStore.of(session)
+    path = index_path(store.standing.store.folder)
+    index = Index.read(path)
+    index.model_copy(
+        update={"images": {name: index.images[name] for name in ("a.png", "b.png")}}
+    ).write(path)
+    store.refresh()
+    until(lambda: store.standing.missing == ("c.png",))
+    section.show_button.click()
+    until(lambda: find_layer(viewer, "colours") is not None)
+    session.open_image("c.png")
+    until(lambda: session.image == "c.png" and "c.png" in section.hint.text())
+    assert find_layer(viewer, "colours") is None
+    store.start()
+    until(lambda: find_layer(viewer, "colours") is not None)
+    assert find_layer(viewer, "colours").data.shape == (90, 70, 3)
+    # the section is gone: so is what only it could remove
+    viewer.window.remove_dock_widget(trained)
+    trained.deleteLater()
+    until(lambda: find_layer(viewer, "colours") is None)
     assert trained.problems == []

@@ -21,10 +21,12 @@ from clicks import (
     viewer_of,
 )
 from napari.layers import Labels
+from PIL import Image
 from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_medssl.explore import cosine_similarity
 from napari_medssl.widgets.background import wait_for_background
 from napari_medssl.widgets.explore import ExploreWidget
 from napari_medssl.widgets.explorer import Explorer
@@ -271,6 +273,45 @@ def test_a_failing_engine_is_a_sentence_and_the_next_click_tries_again(
     viewer_of(trained).reset_view()
     click(trained, 30, 25)
     until(heat_is(trained, [(30, 25)]))
+
+
+def test_a_map_is_not_left_for_another_network_or_another_picture(
+    trained: ExploreWidget, until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = trained.panel.explorer
+    session = explorer.session
+    start(trained, until)
+    click(trained, 30, 25)
+    until(lambda: explorer.answered)
+    before = explorer.heat.data
+    path = session.project.image_path("a.png")
+    Image.fromarray(np.arange(64 * 80, dtype=np.uint16).reshape(64, 80)).save(path)
+    session.images.reload()  # other values, of another type
+    until(lambda: explorer.answered and explorer.heat.data is not before)
+    assert np.abs(explorer.heat.data - before).max() > 0.01
+    find_layer(viewer_of(trained), "image").translate = (7, 8)
+    np.testing.assert_allclose(explorer.heat.translate, (7, 8))
+    monkeypatch.setattr(session, "request", lambda *_, **__: 0)  # an engine that never answers
+    add_run(trained, until)
+    until(lambda: explorer.heat is None)
+    assert similar(trained).hint.text() == "Computing the features of this image ..."
+    assert trained.problems == []
+
+
+def test_full_resolution_is_a_feature_for_every_pixel(trained: ExploreWidget, until) -> None:
+    explorer = trained.panel.explorer
+    start(trained, until)
+    click(trained, 30, 25)
+    until(lambda: explorer.answered)
+    coarse = explorer.heat.data
+    similar(trained).full.click()
+    until(lambda: explorer.answered and explorer.heat.data is not coarse)
+    session = explorer.session
+    path = session.project.embedding_path(f"{session.current_run}.stride-1", "a.png")
+    features = np.load(path)
+    np.testing.assert_array_equal(
+        explorer.heat.data, cosine_similarity(features, [(30, 25)], stride=1, shape=(64, 80))
+    )
 
 
 def test_a_second_panel_shows_the_same(trained: ExploreWidget, until) -> None:

@@ -16,7 +16,7 @@ from napari_medssl.errors import MedsslError
 from napari_medssl.explore.annotate import above
 from napari_medssl.explore.query import Query, query_names
 from napari_medssl.explore.ranking import ranked, search
-from napari_medssl.explore.store import EmbeddingStore
+from napari_medssl.explore.store import EmbeddingStore, index_path
 from napari_medssl.widgets.background import wait_for_background
 from napari_medssl.widgets.drawn_region import drawn_region
 from napari_medssl.widgets.layers import find_layer
@@ -174,12 +174,15 @@ def test_similarity_becomes_annotation_and_hand_drawn_labels_stay(
     until(lambda: session.overview.annotated.images == ("a.png", "b.png"))
     before = session.project.annotations.read("b.png")
     QTest.mouseClick(labels.all, LEFT)
+    until(lambda: labels.box is not None)
     assert "3 images" in labels.box.text()
     assert "annotated already, in 2 of them, stays as it is" in labels.box.informativeText()
     labels.box.reject()  # nothing happens
     assert not labels._labels.running
     np.testing.assert_array_equal(session.project.annotations.read("b.png"), before)
     QTest.mouseClick(labels.all, LEFT)
+    until(lambda: labels.box is not None)
+    labels._outline.set_threshold(-1.0)  # not what was asked about
     QTest.mouseClick(labels.box.buttons()[0], LEFT)
     until(lambda: "labelled" in labels.text.text() and not labels._labels.running)
     wait_for_background(lane="saving")
@@ -190,6 +193,57 @@ def test_similarity_becomes_annotation_and_hand_drawn_labels_stay(
     assert (expected == 2).any()
     np.testing.assert_array_equal(session.project.annotations.read("b.png"), expected)
     assert (layer.data == 2).any()  # the open image, through its layer
+    assert trained.problems == []
+
+
+def test_nothing_is_labelled_by_features_that_are_no_longer_those_searched(
+    trained: ExploreWidget, until
+) -> None:
+    explorer, section = trained.panel.explorer, similar(trained)
+    session, labels = explorer.session, section.labels
+    stored(trained, until)
+    explorer.ask(30, 25)
+    until(lambda: explorer.answered)
+    QTest.mouseClick(section.folder.start, LEFT)
+    until(lambda: labels.all.isEnabled())
+    labels.automatic.click()
+    assert labels._outline.chosen is not None
+    labels.automatic.click()
+    assert labels._outline.chosen is None  # chosen anew for each map again
+    QTest.mouseClick(labels.all, LEFT)
+    until(lambda: labels.box is not None)
+    assert "None of them is annotated yet." in labels.box.informativeText()
+    session.project.run(session.current_run).best_path.write_bytes(b"the run was trained on")
+    session.refresh_runs()
+    until(lambda: section.folder._search.outdated)
+    QTest.mouseClick(labels.box.buttons()[0], LEFT)
+    assert "Nothing is labelled" in labels.text.text()
+    assert not labels.all.isEnabled()
+    until(lambda: section.folder.store.start.isEnabled())
+    QTest.mouseClick(section.folder.store.start, LEFT)
+    until(lambda: section.folder.store.text.text().startswith("The features of all 3 images"))
+    assert section.folder._search.outdated  # the files are the new network's
+    assert "find again" in section.folder.text.text()
+    assert session.project.annotations.annotated() == ()
+    assert trained.problems == []
+
+
+def test_a_budget_and_a_damaged_list_of_what_is_stored_offer_to_store_anew(
+    trained: ExploreWidget, until
+) -> None:
+    session, bar = trained.panel.explorer.session, similar(trained).folder.store
+    store = stored(trained, until)
+    bar.budget.setValue(1)  # finer than the stand-in stores
+    until(lambda: "Within the disk budget" in bar.text.text())
+    assert "4 features per 4 x 4 pixels." in bar.text.text()
+    assert (bar.start.text(), bar.start.isEnabled()) == ("Store all anew", True)
+    bar.budget.setValue(0)
+    until(lambda: bar.start.isHidden())
+    index_path(store.folder).write_text("{")
+    session.refresh_runs()
+    until(lambda: bar.start.text() == "Store all anew" and not bar.start.isHidden())
+    QTest.mouseClick(bar.start, LEFT)
+    until(lambda: bar.text.text().startswith("The features of all 3 images are stored"))
     assert trained.problems == []
 
 
@@ -206,3 +260,14 @@ def test_drawn_shapes_are_seen_where_they_lie_on_the_image() -> None:
     viewer.layers.selection.active = None
     with pytest.raises(MedsslError, match="No layer is selected"):
         drawn_region(viewer, image)
+
+
+def test_drawn_labels_are_seen_where_they_lie_on_the_image() -> None:
+    viewer = ViewerModel()
+    image = Image(np.zeros((40, 60)), scale=(2, 2), translate=(100, 0))
+    labels = np.zeros((40, 60), int)
+    labels[10:20, 30:34] = 1
+    layer = viewer.add_labels(labels, scale=(2, 2), translate=(104, 0))  # two rows further down
+    np.testing.assert_array_equal(drawn_region(viewer, image), np.roll(labels, 2, axis=0) == 1)
+    layer.translate = (100, 0)
+    np.testing.assert_array_equal(drawn_region(viewer, image), labels == 1)

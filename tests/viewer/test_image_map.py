@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from clicks import add_run
 from qtpy.QtCore import Qt
 from stored import click_on, store_features
 
@@ -48,4 +49,9 @@ def test_the_map_opens_images_and_knows_their_groups(trained: ExploreWidget, unt
     ]
     section.far.list.itemClicked.emit(section.far.list.item(0))
     until(lambda: session.image == folder.nearest("c.png", farthest=True)[0].image)
+    # another run: its features are not stored, and nothing of the former one is shown
+    add_run(trained, until)
+    until(lambda: "store them first" in section.hint.text())
+    assert section.map.isHidden()
+    assert section.near.isHidden()
     assert trained.problems == []

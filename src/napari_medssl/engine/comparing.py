@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_medssl.engine.calls import OnEvent, opened
-from napari_medssl.engine.exploring import FullFeatures, asked_for, embed
+from napari_medssl.engine.calls import opened
+from napari_medssl.engine.exploring import FullFeatures, asked_for
 from napari_medssl.engine.predicting import chosen_images, find_run
 from napari_medssl.explore.labelled import labelled_cells
-from napari_medssl.explore.separability import Separability, separability, separability_of
+from napari_medssl.explore.separability import Separability, separability_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +45,10 @@ def compare(
     before: bool = False,
     source: str = "mix",
     device: DeviceName = "auto",
-    on_event: OnEvent | None = None,
 ) -> list[Comparison]:
     """Ask several runs the same: before and after pretraining, one method and another.
+
+    All networks are measured alike, on features at a stride of 4 pixels that are computed for it and not stored.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def compare(
         Examples, in this image or others; or the name under which they are kept.
     before : bool
         Whether to ask each run's network as it was before its first step as well; `source` is then ``mix``.
-    source, device, on_event
+    source, device
         As for `embed`.
 
     Returns
@@ -78,29 +79,15 @@ def compare(
     chosen_images(project, (image,))
     asked = asked_for(project, query)
     annotated = project.annotations.annotated()
-    labels = [(name, project.annotations.read(name)) for name in annotated]
     compared = []
     for name in runs:
         run = find_run(name, project)
-        if before:
-            start = FullFeatures(project, run, source=source, device=device, at_start=True)
-            heat = start(image).heat(asked.prototypes(start))
+        for at_start in (True, False) if before else (False,):
+            features = FullFeatures(project, run, source=source, device=device, at_start=at_start)
+            heat = features(image).heat(asked.prototypes(features))
             separable = None
-            if len(annotated) > 1:  # nothing of a network that nobody trained is stored
-                separable = separability_of(labelled_cells(start.grid, labels))
-            compared.append(Comparison(run.name, heat, separable, at_start=True))
-        features = FullFeatures(project, run, source=source, device=device)
-        heat = features(image).heat(asked.prototypes(features))
-        separable = None
-        if len(annotated) > 1:
-            store = embed(
-                project,
-                run=run.name,
-                source=source,
-                images=annotated,
-                device=device,
-                on_event=on_event,
-            )
-            separable = separability(store, labels)
-        compared.append(Comparison(run.name, heat, separable))
+            if len(annotated) > 1:
+                labels = ((name, project.annotations.read(name)) for name in annotated)
+                separable = separability_of(labelled_cells(features.grid, labels))
+            compared.append(Comparison(run.name, heat, separable, at_start=at_start))
     return compared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from napari_medssl.engine.embedding import embedded, open_source, write_embeddin
 from napari_medssl.engine.predicting import check_channels, check_head, model_of
 from napari_medssl.engine.runs import check_start, model_at_start
 from napari_medssl.errors import MedsslError
+from napari_medssl.explore.store import index_path, weights_of
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.predict import Tiles, predict_labels
@@ -36,6 +38,11 @@ __all__ = ["Interactive"]
 KEPT_MODELS = 2
 SMALL_IMAGE = 512
 """Up to this side, pixels, embeddings are made at stride 2, above at stride 4."""
+
+KEPT_BYTES = 1_000_000_000
+"""Of single images' embeddings in a project: above this, those that were not asked for lately are deleted."""
+KEPT_SECONDS = 3600.0
+"""How long an embedding is surely kept after it was last asked for."""
 
 
 class Interactive:
@@ -97,19 +104,24 @@ class Interactive:
         project, run = self._opened(request)
         shape = project.shape(request.image)
         stride = request.stride or (2 if max(shape) <= SMALL_IMAGE else 4)
-        folder = f"{run.name}.start" if request.at_start else run.name
-        path = project.embedding_path(folder, request.image)
-        made_from = _identities(run, project, request.image) | {
-            "source": _source_name(request),
+        source = _source_name(request)
+        path = project.embedding_path(_folder(request), request.image)
+        made_from = _identities(run, source, project, request.image) | {
+            "source": source,
             "stride": stride,
+            "channels": list(project.settings.channel_indices or ()),
+            "axes": dict(project.settings.axes),
         }
         if not _is_current(path, made_from):
             model, device = self._model(run, project, request)
-            source = open_source(request.source, run, project, model, device, tell=self._tell)
+            opened = open_source(source, run, project, model, device, tell=self._tell)
             planes = project.planes(request.image)
-            features = embedded(source, planes, stride=stride, device=device, tiles=self._tiles)
+            features = embedded(opened, planes, stride=stride, device=device, tiles=self._tiles)
             write_embedding(path, features, run)
             write_json(path.with_suffix(".json"), made_from)
+            _make_room(project)
+        else:
+            os.utime(path.with_suffix(".json"))  # asked for just now
         return {
             "path": path.relative_to(project.path).as_posix(),
             "stride": stride,
@@ -178,6 +190,15 @@ class Interactive:
         return model, device
 
 
+def _folder(request: Request) -> str:
+    """Name the folder of an embedding; another question never replaces the file that answered one."""
+    if request.at_start:
+        name = f"{request.run}.start"
+    else:  # `<run>.<source>` is the store of the whole folder
+        name = request.run if request.source == "mix" else f"{request.run}.{request.source}.open"
+    return name if request.stride is None else f"{name}.stride-{request.stride}"
+
+
 def _source_name(request: Request) -> str:
     try:
         source = check_source(request.source)
@@ -188,9 +209,9 @@ def _source_name(request: Request) -> str:
     return source
 
 
-def _identities(run: Run, project: Project, image: str) -> dict[str, Any]:
+def _identities(run: Run, source: str, project: Project, image: str) -> dict[str, Any]:
     """Give size and time of the files that an embedding is made from."""
-    files = {"weights": run.weights("best"), "image": project.image_path(image)}
+    files = {"weights": weights_of(run, source), "image": project.image_path(image)}
     return {what: list(identity_of(path)) for what, path in files.items() if path is not None}
 
 
@@ -198,3 +219,22 @@ def _is_current(path: Path, made_from: dict[str, Any]) -> bool:
     """Whether an embedding was made from just these files; their order in time says nothing, clocks change."""
     note = path.with_suffix(".json")
     return path.is_file() and note.is_file() and bool(read_json(note) == made_from)
+
+
+def _make_room(project: Project) -> None:
+    """Delete embeddings of single images that nobody asked for lately, the oldest first, down to `KEPT_BYTES`."""
+    found = []
+    for folder in (project.path / "embeddings").iterdir():
+        if not folder.is_dir() or index_path(folder).is_file():  # the store of the whole folder
+            continue
+        for note in folder.rglob("*.json"):
+            features = note.with_suffix(".npy")
+            if features.is_file():
+                found.append((note.stat().st_mtime, features.stat().st_size, note))
+    taken = sum(size for _, size, _ in found)
+    for asked, size, note in sorted(found):
+        if taken <= KEPT_BYTES or asked > time.time() - KEPT_SECONDS:
+            return
+        note.unlink()  # first: without it the features count as out of date
+        note.with_suffix(".npy").unlink()
+        taken -= size

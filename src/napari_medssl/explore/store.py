@@ -201,13 +201,7 @@ class EmbeddingStore:
         known = (self.index.weights_size, self.index.weights_mtime)
         if weights is None or identity_of(weights) != known:
             return project.images
-        entries = self.index.images
-        return tuple(
-            name
-            for name in project.images
-            if name not in entries
-            or (entries[name].size, entries[name].mtime) != identity_of(project.image_path(name))
-        )
+        return tuple(name for name in project.images if not self._is_of(project, name))
 
     def read(self, name: str) -> NDArray[np.float16]:
         """Open the features of an image, memory-mapped.
@@ -276,6 +270,17 @@ class EmbeddingStore:
             rows = np.sort(rng.choice(len(cells), min(each, len(cells)), replace=False))
             parts.append(cells[rows].astype(np.float32))
         return np.concatenate(parts)
+
+    def _is_of(self, project: Project, name: str) -> bool:
+        """Whether what is stored of an image was made from its file as that is now."""
+        entry = self.index.images.get(name)
+        if entry is None:
+            return False
+        try:
+            identity = identity_of(project.image_path(name))
+        except OSError:  # the file is gone
+            return False
+        return (entry.size, entry.mtime) == identity
 
     def _entry(self, name: str) -> Entry:
         if name not in self.index.images:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,7 @@ from napari_medssl.widgets.drawn_region import drawn_region
 from napari_medssl.widgets.feature_store import FeatureStore
 from napari_medssl.widgets.long_work import LongWork
 from napari_medssl.widgets.map_panel import MapPanel
+from napari_medssl.widgets.one_by_one import OneByOne
 from napari_medssl.widgets.pixel_clicks import PixelClicks
 from napari_medssl.widgets.store_bar import StoreBar
 from napari_medssl.widgets.theme import colors_of, set_role
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from napari_medssl.explore.colouring import Colouring, Painted
     from napari_medssl.explore.colours import Kind
     from napari_medssl.widgets.explorer import Explorer
+    from napari_medssl.widgets.feature_store import Standing
     from napari_medssl.widgets.long_work import Progress
     from napari_medssl.widgets.session import Session
 
@@ -68,8 +72,10 @@ class ColoursSection(QWidget):
         self._layers = ColourLayers.of(session)
         self._colouring: Colouring | None = None
         self._of: tuple[object, ...] = ()
+        self._standing: Standing | None = None
         self._painted: Painted | None = None
         self._why = ""
+        self._painting = OneByOne(session, self._paint)
         self._clicks = PixelClicks(session, self)
         self._build()
         self.kind.activated.connect(self.refresh)
@@ -81,10 +87,12 @@ class ColoursSection(QWidget):
         self.map.region_wanted.connect(self._on_region)
         self._clicks.clicked.connect(self._on_pixel)
         self._store.changed.connect(self._on_store)
+        explorer.changed.connect(self._on_explorer)
         session.image_closing.connect(self._on_image_closing)
         session.image_changed.connect(self._paint)
         session.project_changed.connect(self._on_store)
         session.viewer.events.theme.connect(self._on_theme)
+        self.destroyed.connect(partial(_leave, self))
         self.refresh()
 
     def _build(self) -> None:
@@ -159,7 +167,8 @@ class ColoursSection(QWidget):
                 self._colouring, self._of = colouring, key
                 if colouring.places is not None:
                     self.map.show_map(colouring, project.settings.classes)
-                self._paint()
+                self._standing = None  # more may have been stored since the fit began
+                self._on_store()
 
         self.work.start(
             f"{_DOING[kind]} of {len(store)} images ...",
@@ -167,6 +176,8 @@ class ColoursSection(QWidget):
             doing="colouring the features",
             on_result=fitted,
         )
+        self.work.stop.setEnabled(kind == "tsne")
+        self.work.stop.setToolTip("" if kind == "tsne" else "This takes a few seconds.")
 
     def clear(self) -> None:
         """Remove the colours, and forget what was fitted."""
@@ -183,7 +194,7 @@ class ColoursSection(QWidget):
         self.shown.setVisible(self._colouring is not None)
         on_map = self._colouring is not None and self._colouring.places is not None
         self.map.setVisible(on_map)
-        self._clicks.set_on(on_map and self.isVisible())
+        self._on_explorer()
         text = self._hint()
         self.hint.setText(text)
         self.hint.setVisible(bool(text))
@@ -213,7 +224,7 @@ class ColoursSection(QWidget):
         return ""
 
     def _paint(self) -> None:
-        """Colour the open image, unless that is done; the last image asked for wins."""
+        """Colour the open image, unless that is done; one at a time, and the image that is open then is next."""
         session, colouring, image = self._session, self._colouring, self._session.image
         done = self._painted is not None and self._painted.image == image
         theirs = self._of != self._store.identity  # of another run or project, or not known yet
@@ -226,6 +237,8 @@ class ColoursSection(QWidget):
             or not self.isVisible()
         ):
             self.refresh()
+            return
+        if self._painting.postponed():
             return
 
         def current() -> bool:
@@ -243,9 +256,11 @@ class ColoursSection(QWidget):
                 self._why = error.message
                 self.refresh()
             else:
+                self._why = f"{image} could not be coloured."
+                self.refresh()
                 session.show_error(error, doing=f"colouring {image}")
 
-        session.background(lambda: colouring.paint(image), on_result=painted, on_failed=failed)
+        self._painting.start(lambda: colouring.paint(image), on_result=painted, on_failed=failed)
 
     def _show(self, painted: Painted) -> None:
         layer, colouring = self._session.image_layer, self._colouring
@@ -291,10 +306,34 @@ class ColoursSection(QWidget):
     # -- what others change ----------------------------------------------------------------------
 
     def _on_store(self) -> None:
-        known = self._store.standing is not None
-        if self._colouring is not None and known and self._store.identity != self._of:
-            self._forget()  # another run has other features
+        standing = self._store.standing
+        store = standing.usable if standing is not None else None
+        if standing is None or standing is self._standing:
+            self._paint()
+            return
+        self._standing, self._why = (
+            standing,
+            "",
+        )  # what stood against colouring may be stored by now
+        if self._colouring is not None:
+            former = self._colouring.store.index
+            if (
+                store is None
+                or self._of != self._store.identity
+                or not former.made_alike(store.index)
+            ):
+                self._forget()  # they are other features
+            else:
+                self._colouring = replace(self._colouring, store=store)
+                image = self._painted.image if self._painted is not None else ""
+                if former.images.get(image) != store.index.images.get(image):
+                    self._painted = None  # that image was stored anew
         self._paint()
+
+    def _on_explorer(self) -> None:
+        """Leave the clicks in the image to the query while it takes them."""
+        on_map = self._colouring is not None and self._colouring.places is not None
+        self._clicks.set_on(on_map and self.isVisible() and not self._explorer.active)
 
     def _on_image_closing(self) -> None:
         self._painted, self._why = None, ""
@@ -308,6 +347,15 @@ class ColoursSection(QWidget):
 
     def _on_theme(self) -> None:
         self.map.set_colors(colors_of(self._session.viewer.theme))
+
+
+def _leave(section: ColoursSection, *_: object) -> None:
+    """Take the colours of a section that is gone off the image: nobody else could."""
+    session = section._session
+    section._colouring = None
+    if not session.closed:
+        section._clicks.set_on(False)
+        section._layers.clear()
 
 
 def _shares(clusters: NDArray[np.uint16]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,20 +18,20 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medssl.explore.similarity import PixelEmbedding
-from napari_medssl.widgets.compare_view import CompareView, Heat
+from napari_medssl.widgets.compare_probe import CompareProbe
+from napari_medssl.widgets.compare_view import CompareView, Heat, picture_of
 from napari_medssl.widgets.heat_view import limits_of
 from napari_medssl.widgets.long_work import ProgressRow
-from napari_medssl.widgets.run_features import RunFeatures, RunState
+from napari_medssl.widgets.one_by_one import OneByOne
+from napari_medssl.widgets.run_features import Network, RunFeatures, RunState, Wanted
 from napari_medssl.widgets.theme import colors_of, set_role
-from napari_medssl.widgets.thumbnails import as_colour
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from napari_medssl.explore.query import Query
-    from napari_medssl.explore.separability import Separability
-    from napari_medssl.project import Project
     from napari_medssl.widgets.explorer import Explorer
     from napari_medssl.widgets.problem import Problem
     from napari_medssl.widgets.run_features import Stored
@@ -40,7 +41,6 @@ __all__ = ["CompareSection"]
 
 _MOST = 4
 _ROWS = 8
-_WAITING = "separability: waiting for the features"
 _DOCK = "Compare runs"
 _WIDTH, _HEIGHT = 300, 400
 
@@ -61,26 +61,28 @@ class CompareSection(QWidget):
         self._session = session
         self._explorer = explorer
         self._project = session.project
-        self._states: tuple[RunState, ...] = ()  # that are compared now
+        self._source = explorer.source
+        self._networks: tuple[Network, ...] = ()  # that are compared now
         self._image = ""
-        self._known: dict[tuple[RunState, str], PixelEmbedding] = {}
-        self._probed: dict[RunState, dict[str, Stored]] = {}
-        self._drawing = self._draw_again = False
+        self._known: dict[tuple[Network, str], PixelEmbedding] = {}
+        self._probe: CompareProbe | None = None
+        self._drawing = OneByOne(session, self._draw)
         self._features = RunFeatures(session, self)
         self._build()
         self.compare_button.clicked.connect(self.compare)
         self.runs.itemChanged.connect(self.refresh)
         self.progress.stop_clicked.connect(self._stop)
-        self._features.arrived.connect(self._on_features)
         self._features.advanced.connect(self.progress.advance)
         self._features.finished.connect(self._on_finished)
         self._features.failed.connect(self._on_failed)
-        explorer.query_changed.connect(self._on_query)
+        explorer.query_changed.connect(self._catch_up)
+        explorer.changed.connect(self._on_explorer)
         session.runs_changed.connect(self._list_runs)
         session.overview.changed.connect(self.refresh)
-        session.image_changed.connect(self._on_image)
+        session.image_changed.connect(self._catch_up)
         session.project_changed.connect(self._on_project)
         session.viewer.events.theme.connect(self._on_theme)
+        self.destroyed.connect(partial(_leave, self))
         self._list_runs()
 
     def _build(self) -> None:
@@ -121,50 +123,69 @@ class CompareSection(QWidget):
 
     def compare(self) -> None:
         """Gather the features of the open image and of the query, then show the pictures; returns at once."""
-        session, layer = self._session, self._session.image_layer
-        if session.image is None or layer is None or not 2 <= len(self.chosen) <= _MOST:
+        session = self._session
+        if session.image_layer is None or session.project is None or self._why_not():
             return
-        self._states, self._image = self.chosen, session.image
-        self._probed = {state: {} for state in self._states}
-        view = self._window()
-        view.show_runs([state.title for state in self._states], _picture(layer))
-        probe = self._to_probe() if self.separability.isChecked() else ()
-        if len(probe) > 1:
-            for number in range(len(self._states)):
-                view.say(number, _WAITING)
-            self._gather(probe)
-        else:
-            self._gather()
-        self._draw()
+        self._known, self._probe = {}, None  # all is asked anew: the files may have changed
+        annotated = self._annotated()
+        if self.separability.isChecked() and len(annotated) > 1:
+            self._probe = CompareProbe(session, session.project, annotated, self._say)
+        self._begin(self._networks_of(self.chosen))
+
+    def _begin(self, networks: tuple[Network, ...]) -> None:
+        """Show pictures of the open image."""
+        image, layer = self._session.image, self._session.image_layer
+        if image is None or layer is None:
+            return
+        view = self._window(len(networks))
+        self._networks, self._image = networks, image
+        view.show_runs([network.state.title for network in networks], picture_of(layer))
+        self._say()
+        self._gather()
         self.refresh()
 
-    def _gather(self, probe: tuple[str, ...] = ()) -> None:
-        """Ask for the features that are not here: for the maps first, then for the probe."""
-        needed = [(state, name) for state in self._states for name in self._needed()]
+    def _gather(self) -> None:
+        """Ask for what is not here, instead of what is asked for now: features of the maps, then of the probe."""
+        needed = {(network, name) for network in self._networks for name in self._needed()}
         self._known = {key: found for key, found in self._known.items() if key in needed}
-        self.progress.begin(f"Features by {len(self._states)} networks ...")
-        self._features.ask(
-            [
-                *(key for key in needed if key not in self._known),
-                *((state, name) for state in self._states for name in probe),
-            ],
-            source=self._explorer.source,
-        )
+        wanted = [
+            self._wanted(network, name)
+            for network in self._networks
+            for name in self._needed()
+            if (network, name) not in self._known
+        ]
+        if self._probe is not None:
+            wanted += self._probe.missing(self._networks)
+        self.progress.begin(f"Features by {len(self._networks)} networks ...")
+        self._draw()
+        self._features.ask(wanted)
 
     def refresh(self) -> None:
         """Show what is true now."""
-        count, annotated = len(self.chosen), len(self._to_probe())
+        annotated = len(self._annotated())
         self.separability.setText(f"Separability, of {annotated} annotated images")
         self.separability.setEnabled(annotated > 1)
-        self.compare_button.setEnabled(2 <= count <= _MOST)
-        self.hint.setText(self._hint(count, annotated))
+        self.compare_button.setEnabled(not self._why_not())
+        self.hint.setText(self._why_not() or self._hint(annotated))
 
     # -- showing ---------------------------------------------------------------------------------
 
-    def _hint(self, count: int, annotated: int) -> str:
-        if not 2 <= count <= _MOST:
-            return f"{count} networks are ticked: tick two to {_MOST}."
-        if not self._states:
+    def _why_not(self) -> str:
+        """Say what stands against comparing the ticked networks; empty where nothing does."""
+        chosen, source = self.chosen, self._explorer.source
+        if not 2 <= len(chosen) <= _MOST:
+            return f"{len(chosen)} networks are ticked: tick two to {_MOST}."
+        if source != "mix" and any(state.at_start for state in chosen):
+            return (
+                f"The network before training cannot be asked for its {source}: untick it, or choose the "
+                "features from all decoder stages in one of the other tabs."
+            )
+        return ""
+
+    def _hint(self, annotated: int) -> str:
+        if not self._networks and self.view is not None:
+            return "Press Compare to ask the networks as they are now."
+        if not self._networks:
             return "The pictures open in a window of their own, with one query, zoom and cursor."
         if self._explorer.query is None:
             return "Click in one of the pictures: every network is asked for that pixel."
@@ -179,50 +200,51 @@ class CompareSection(QWidget):
         query = self._explorer.query
         return tuple(dict.fromkeys((self._image, *(query.images if query is not None else ()))))
 
-    def _to_probe(self) -> tuple[str, ...]:
+    def _annotated(self) -> tuple[str, ...]:
         from napari_medssl.explore.labelled import MOST_IMAGES
 
         return self._session.overview.annotated.images[:MOST_IMAGES]
 
-    def _on_features(self, state: RunState, image: str, stored: Stored) -> None:
-        if state in self._probed and image in self._to_probe():
-            self._probed[state][image] = stored
-        if image not in self._needed() or (state, image) in self._known:
-            return
-
-        def opened(features: PixelEmbedding) -> None:
-            if state in self._states:
-                self._known[state, image] = features
-                self._draw()
-
-        self._session.background(
-            lambda: PixelEmbedding.open(stored.path, stride=stored.stride, shape=stored.shape),
-            on_result=opened,
-            doing=f"reading the features of {image}",
+    def _networks_of(self, states: Iterable[RunState]) -> tuple[Network, ...]:
+        """Look at the networks as they are now; those of deleted runs are left out."""
+        runs = {run.name: run for run in self._session.usable_runs}
+        source = self._explorer.source
+        return tuple(
+            Network.of(runs[state.run], state, source) for state in states if state.run in runs
         )
+
+    def _wanted(self, network: Network, image: str) -> Wanted:
+        def read(stored: Stored) -> PixelEmbedding:
+            return PixelEmbedding.open(stored.path, stride=stored.stride, shape=stored.shape)
+
+        def take(features: PixelEmbedding) -> None:
+            self._known[network, image] = features
+            self._draw()
+
+        return Wanted(network, image, read, take)
+
+    def _ready(self) -> list[int]:
+        """Give the numbers of the networks whose features for the maps are here."""
+        return [
+            number
+            for number, network in enumerate(self._networks)
+            if all((network, name) in self._known for name in self._needed())
+        ]
 
     def _draw(self) -> None:
         """Compute the maps in a thread, once those features are here that they take; the newest query is next."""
-        query, states, images = self._explorer.query, self._states, self._needed()
-        view, image = self.view, self._image
-        if view is None or not states:
+        query, networks, images = self._explorer.query, self._networks, self._needed()
+        view, image, ready = self.view, self._image, self._ready()
+        if view is None or not networks:
             return
-        if query is None:
-            for number in range(len(view.panels)):
-                view.show_heat(number, None, "")
+        for number in range(len(networks)):
+            if query is None:
+                view.remove_heat(number, "Click a pixel to ask for it.")
+            elif number not in ready:  # a map that is there answers another question
+                view.remove_heat(number, "Waiting for the features.")
+        if query is None or not ready or self._drawing.postponed():
             return
-        if self._drawing:
-            self._draw_again = True
-            return
-        ready = [
-            number
-            for number, state in enumerate(states)
-            if all((state, name) in self._known for name in images)
-        ]
-        if not ready:
-            return
-        known = {n: {name: self._known[states[n], name] for name in images} for n in ready}
-        self._drawing = True
+        known = {n: {name: self._known[networks[n], name] for name in images} for n in ready}
 
         def work() -> dict[int, NDArray[np.float32]]:
             return {
@@ -231,23 +253,14 @@ class CompareSection(QWidget):
             }
 
         def done(maps: dict[int, NDArray[np.float32]]) -> None:
-            self._drawing = False
-            if (states, image) == (self._states, self._image):
+            if (networks, image, query) == (self._networks, self._image, self._explorer.query):
                 for number, heat in maps.items():
                     self._show(number, heat, query)
-            self._once_more()
 
         def failed(error: BaseException) -> None:
-            self._drawing = False
             self._session.show_error(error, doing="comparing the pixels")
-            self._once_more()
 
-        self._session.background(work, on_result=done, on_failed=failed)
-
-    def _once_more(self) -> None:
-        if self._draw_again:
-            self._draw_again = False
-            self._draw()
+        self._drawing.start(work, on_result=done, on_failed=failed)
 
     def _show(self, number: int, heat: NDArray[np.float32], query: Query) -> None:
         if self.view is None:
@@ -262,42 +275,18 @@ class CompareSection(QWidget):
         )
         self.view.show_heat(number, shown, self._explorer.view.colormap)
 
+    def _say(self) -> None:
+        """Show beside each network how well it separates the classes."""
+        if self.view is None:
+            return
+        for number, network in enumerate(self._networks):
+            self.view.say(number, *(self._probe.said(network) if self._probe else ("", "")))
+
     def _on_finished(self) -> None:
         self.progress.end()
-        project, probed = self._session.project, self._probed
-        if project is None or not all(len(found) > 1 for found in probed.values()):
-            return
-        for number, state in enumerate(self._states):
-            self._probe(project, number, state, probed[state])
-
-    def _probe(
-        self, project: Project, number: int, state: RunState, stored: dict[str, Stored]
-    ) -> None:
-        """Measure how well a network separates the annotated classes, in a thread."""
-        states = self._states
-
-        def work() -> Separability | None:
-            from napari_medssl.explore.labelled import labelled_cells
-            from napari_medssl.explore.separability import separability_of
-
-            def grid(name: str) -> tuple[NDArray[np.float16], int]:
-                return np.load(stored[name].path, mmap_mode="r"), stored[name].stride
-
-            labels = ((name, project.annotations.read(name)) for name in stored)
-            return separability_of(labelled_cells(grid, labels))
-
-        def done(found: Separability | None) -> None:
-            if states == self._states and self.view is not None:
-                if found is None:
-                    self.view.say(number, "separability: needs two images with two classes")
-                    return
-                chance = 1 / found.classes
-                text = f"separability {found.balanced_accuracy:.3f}, chance {chance:.2f}"
-                self.view.say(number, text, found.text())
-
-        self._session.background(
-            work, on_result=done, doing=f"separating the classes by {state.title}", lane="fitting"
-        )
+        if self._probe is not None:
+            self._probe.measure(self._networks)
+            self._say()
 
     def _on_failed(self, problem: Problem) -> None:
         self._stop()
@@ -306,18 +295,20 @@ class CompareSection(QWidget):
     def _stop(self) -> None:
         self._features.stop()
         self.progress.end()
-        if self.view is not None:
-            for number, panel in enumerate(self.view.panels):
-                if panel.more.text() == _WAITING:
-                    self.view.say(number, "separability: stopped")
+        if self._probe is not None:
+            self._probe.stop()
+        if self.view is not None and self._explorer.query is not None:
+            for number in set(range(len(self._networks))) - set(self._ready()):
+                self.view.remove_heat(number, "No features: they were not made.")
 
-    def _window(self) -> CompareView:
+    def _window(self, count: int) -> CompareView:
         """Give the dock widget with the pictures, made again if it was closed; it floats until it is docked."""
         window = self._session.viewer.window
         if self.view is None:
             self.view = CompareView(colors_of(self._session.viewer.theme))
             self.view.clicked.connect(self._on_click)
             self.view.destroyed.connect(self._on_gone)
+            self.view.shown.connect(self._catch_up)
             dock = window.add_dock_widget(self.view, name=_DOCK, area="bottom")
             dock.destroyed.connect(self._on_closed)
             dock.setFloating(True)
@@ -325,7 +316,7 @@ class CompareSection(QWidget):
             dock.move(around.x() + 30, around.y() + 80)
         dock = self.view.parentWidget()
         if dock is not None and dock.isWindow():
-            dock.resize(_WIDTH * len(self._states), _HEIGHT)
+            dock.resize(_WIDTH * count, _HEIGHT)
         return self.view
 
     # -- what others change ----------------------------------------------------------------------
@@ -337,37 +328,54 @@ class CompareSection(QWidget):
             view.deleteLater()
 
     def _on_gone(self) -> None:
-        self.view, self._states = None, ()
+        self.view = None
+        self._clear()
+
+    def _clear(self) -> None:
+        """Show nothing: what was asked is of networks that are others now, or nobody sees it."""
         self._stop()
+        self._networks, self._known, self._probe = (), {}, None
+        if self.view is not None:
+            self.view.show_runs((), np.zeros((1, 1, 3), np.uint8))
+        self.refresh()
 
     def _on_click(self, y: int, x: int) -> None:
         if self._session.image == self._image:
             self._explorer.ask(y, x)
 
-    def _on_query(self) -> None:
-        if self.view is None or not self._states or not self.view.isVisible():
+    def _catch_up(self) -> None:
+        """Follow the query and the open image while the window is seen, and once it is seen again."""
+        if self.view is None or not self._networks or not self.view.isVisible():
             return
-        if all((state, name) in self._known for state in self._states for name in self._needed()):
-            self._draw()
-        elif not self.progress.isVisible():
+        if self._outdated():
+            self._clear()
+        elif self._session.image not in (None, self._image):
+            self._begin(self._networks)
+        elif len(self._ready()) < len(self._networks):
             self._gather()
+        else:
+            self._draw()
         self.refresh()
 
-    def _on_image(self) -> None:
-        shown = self.view is not None and self.view.isVisible()
-        if shown and self._states and self._session.image not in (None, self._image):
-            self.compare()
+    def _outdated(self) -> bool:
+        """Whether a network that is compared was trained further or deleted, or is looked at otherwise."""
+        now = self._networks_of(network.state for network in self._networks)
+        return now != self._networks
+
+    def _on_explorer(self) -> None:
+        if self._explorer.source != self._source:
+            self._source = self._explorer.source
+            self._clear()
 
     def _on_project(self) -> None:
         if self._session.project is not self._project:  # and not its settings alone
             self._project = self._session.project
-            self._stop()
-            self._states, self._known, self._probed = (), {}, {}
-            if self.view is not None:
-                self.view.show_runs((), np.zeros((1, 1, 3), np.uint8))
+            self._clear()
 
     def _list_runs(self) -> None:
         """Offer every network that has weights, and the one that it began with."""
+        if self._outdated():
+            self._clear()
         before = set(self.chosen)
         states = [
             RunState(run.name, at_start)
@@ -394,11 +402,11 @@ class CompareSection(QWidget):
             self.view.set_colors(colors_of(self._session.viewer.theme))
 
 
-def _picture(layer: Image) -> NDArray[np.uint8]:
-    """Give the image as its layer shows it, ``(Y, X, 3)``."""
-    data = np.asarray(layer.data)
-    if layer.rgb:
-        low, high = 0.0, 255.0 if data.dtype == np.uint8 else 1.0
-    else:
-        low, high = layer.contrast_limits
-    return as_colour(data, low, high)
+def _leave(section: CompareSection, *_: object) -> None:
+    """End what a section asked for that is gone, and close its window: no click in it would do anything."""
+    session, view = section._session, section.view
+    section._features.stop()
+    section.view, section._networks, section._probe = None, (), None
+    if view is not None and not session.closed:
+        session.viewer.window.remove_dock_widget(view)
+        view.deleteLater()

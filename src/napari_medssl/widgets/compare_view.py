@@ -12,15 +12,18 @@ from qtpy.QtCore import QPointF, Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_medssl.widgets.theme import set_role, style_sheet
+from napari_medssl.widgets.thumbnails import as_colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari.layers import Image
     from numpy.typing import NDArray
+    from qtpy.QtGui import QShowEvent
 
     from napari_medssl.widgets.theme import Colors
 
-__all__ = ["CompareView", "Heat"]
+__all__ = ["CompareView", "Heat", "picture_of"]
 
 _OPACITY = 0.62
 _EXAMPLE, _COUNTER = ("+", "#00e5ff"), ("x", "#ff9f1c")  # as in the viewer's own layer
@@ -50,6 +53,8 @@ class CompareView(QWidget):
 
     clicked = Signal(int, int)
     """The pixel (y, x) that was clicked in one of the pictures."""
+    shown = Signal()
+    """It is seen again, after it was hidden."""
 
     def __init__(self, colors: Colors, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -81,14 +86,23 @@ class CompareView(QWidget):
             panel.box.sigRangeChangedManually.connect(partial(self._zoom, panel))
             self._row.addWidget(panel, 1)
 
-    def show_heat(self, number: int, heat: Heat | None, colormap: str) -> None:
-        """Lay a run's map over its picture; None removes it."""
+    def show_heat(self, number: int, heat: Heat, colormap: str) -> None:
+        """Lay a run's map over its picture."""
         self.panels[number].show_heat(heat, colormap)
+
+    def remove_heat(self, number: int, why: str) -> None:
+        """Show a run's picture without a map, and say why."""
+        self.panels[number].remove_heat(why)
 
     def say(self, number: int, text: str, more: str = "") -> None:
         """Say something beside a run, how well it separates the classes, and more in the tooltip."""
         self.panels[number].more.setText(text)
         self.panels[number].more.setToolTip(more)
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
+        """Tell that it is seen."""
+        super().showEvent(event)
+        self.shown.emit()
 
     def _zoom(self, moved: _Panel, *_: object) -> None:
         for panel in self.panels:
@@ -109,6 +123,7 @@ class _Panel(QWidget):
     def __init__(self, title: str, colors: Colors) -> None:
         super().__init__()
         self._heat: Heat | None = None
+        self._why = ""
         self._shape = (0, 0)
         self._title = title
         self.title = QLabel(title)
@@ -155,21 +170,30 @@ class _Panel(QWidget):
         self._shape = (picture.shape[0], picture.shape[1])
         self._picture.setImage(picture, levels=(0, 255))
 
-    def show_heat(self, heat: Heat | None, colormap: str) -> None:
+    def show_heat(self, heat: Heat, colormap: str) -> None:
         """Lay a map over the image."""
         self._heat = heat
-        self._map.setVisible(heat is not None)
-        for item, (symbol, colour) in zip(self._points, (_EXAMPLE, _COUNTER), strict=True):
-            pixels = (
-                [] if heat is None else heat.positive if item is self._points[0] else heat.negative
-            )
+        self._map.setVisible(True)
+        self._mark(heat.positive, heat.negative)
+        colours = ensure_colormap(colormap).map(np.linspace(0, 1, 256))
+        self._map.setLookupTable(np.rint(255 * colours).astype(np.uint8))
+        self._map.setImage(heat.map, levels=heat.limits)
+        self.point(None)
+
+    def remove_heat(self, why: str) -> None:
+        """Show the image alone, and say why."""
+        self._heat, self._why = None, why
+        self._map.setVisible(False)
+        self._mark((), ())
+        self.point(None)
+
+    def _mark(
+        self, positive: Sequence[tuple[int, int]], negative: Sequence[tuple[int, int]]
+    ) -> None:
+        marks = zip(self._points, (positive, negative), (_EXAMPLE, _COUNTER), strict=True)
+        for item, pixels, (symbol, colour) in marks:
             places = np.array(pixels, float).reshape(-1, 2)[:, ::-1] + 0.5
             item.setData(pos=places, symbol=symbol, size=13, pen=pg.mkPen("#000000"), brush=colour)
-        if heat is not None:
-            colours = ensure_colormap(colormap).map(np.linspace(0, 1, 256))
-            self._map.setLookupTable(np.rint(255 * colours).astype(np.uint8))
-            self._map.setImage(heat.map, levels=heat.limits)
-        self.point(None)
 
     def point(self, at: QPointF | None) -> None:
         """Show the cursor of whichever picture it is over, and the similarity there."""
@@ -179,7 +203,7 @@ class _Panel(QWidget):
             line.setVisible(within)
             line.setValue(value)
         if self._heat is None:
-            self.value.setText("Click a pixel to ask for it.")
+            self.value.setText(self._why)
         elif within:
             self.value.setText(f"{self._heat.map[y, x]:.3f} at y {y}, x {x}")
         else:
@@ -202,3 +226,13 @@ class _Panel(QWidget):
         """Take the cursor away from all pictures."""
         super().leaveEvent(event)
         self.pointed.emit(None)
+
+
+def picture_of(layer: Image) -> NDArray[np.uint8]:
+    """Give the image as its layer shows it, ``(Y, X, 3)``."""
+    data = np.asarray(layer.data)
+    if layer.rgb:
+        low, high = 0.0, 255.0 if data.dtype == np.uint8 else 1.0
+    else:
+        low, high = layer.contrast_limits
+    return as_colour(data, low, high)

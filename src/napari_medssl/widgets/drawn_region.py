@@ -38,11 +38,11 @@ def drawn_region(viewer: napari.Viewer, image: Image) -> NDArray[np.bool_]:
     Raises
     ------
     MedsslError
-        If nothing is drawn there, or it lies on another grid of pixels.
+        If nothing is drawn there, or it is no plane.
     """
     layer, shape = viewer.layers.selection.active, image.data.shape[:2]
     if isinstance(layer, Labels):
-        mask = _of_labels(layer, shape)
+        mask = _of_labels(layer, image, shape)
     elif isinstance(layer, Shapes):
         mask = _of_shapes(layer, image, shape)
     else:
@@ -59,13 +59,26 @@ def drawn_region(viewer: napari.Viewer, image: Image) -> NDArray[np.bool_]:
     return mask
 
 
-def _of_labels(layer: Labels, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if layer.data.shape != shape:
+def _of_labels(layer: Labels, image: Image, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if layer.multiscale or layer.ndim != 2:
         raise MedsslError(
-            f"{layer.name!r} has shape {layer.data.shape}, the image has {shape}.",
-            advice="Draw in a Labels layer of the image's size.",
+            f"{layer.name!r} is no plane of rows and columns.",
+            advice="Draw in a Labels layer with two axes, at one scale.",
         )
-    mask: NDArray[np.bool_] = np.asarray(layer.data) == layer.selected_label
+    labels = np.asarray(layer.data)
+    # where the image's pixels lie in the layer: both are placed by affine maps, so three pixels tell it of all
+    corners = np.array([(0, 0), (1, 0), (0, 1)])
+    there = np.array([layer.world_to_data(image.data_to_world(pixel))[-2:] for pixel in corners])
+    if labels.shape == shape and np.allclose(there, corners):
+        drawn: NDArray[np.bool_] = labels == layer.selected_label
+        return drawn
+    origin, down, right = there
+    y, x = np.indices(shape)[..., np.newaxis]
+    rows, columns = np.moveaxis(origin + y * (down - origin) + x * (right - origin), -1, 0)
+    rows, columns = np.rint(rows).astype(int), np.rint(columns).astype(int)
+    within = (rows >= 0) & (rows < labels.shape[0]) & (columns >= 0) & (columns < labels.shape[1])
+    mask = np.zeros(shape, bool)
+    mask[within] = labels[rows[within], columns[within]] == layer.selected_label
     return mask
 
 

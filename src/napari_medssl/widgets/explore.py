@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize
@@ -21,6 +22,7 @@ from napari_medssl.widgets.colour_views import ColoursSection
 from napari_medssl.widgets.compare_runs import CompareSection
 from napari_medssl.widgets.explorer import Explorer
 from napari_medssl.widgets.image_map import ImagesSection
+from napari_medssl.widgets.outline import Outline
 from napari_medssl.widgets.session import Session
 from napari_medssl.widgets.similar_section import SimilarSection
 from napari_medssl.widgets.theme import colors_of, style_sheet
@@ -83,6 +85,7 @@ class ExplorePanel(QWidget):
         session.project_changed.connect(self.refresh)
         session.image_changed.connect(self.refresh)
         session.runs_changed.connect(self.refresh)
+        self.destroyed.connect(partial(_leave, session, self.explorer))
         self.refresh()
 
     def _build(self) -> None:
@@ -163,6 +166,13 @@ class ExplorePanel(QWidget):
 
     def _on_tab(self, number: int) -> None:
         self.open_section(SECTIONS[number].title)
+
+
+def _leave(session: Session, explorer: Explorer, *_: object) -> None:
+    """Give the clicks in the image back once the panel is gone, and take its outline away."""
+    if not session.closed:
+        explorer.set_active(False)
+        Outline.of(session).show(False)
 
 
 class ExploreWidget(QWidget):

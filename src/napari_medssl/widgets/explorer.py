@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
@@ -16,7 +16,7 @@ from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.shortcuts import bind_on_our_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Hashable, Iterator
 
     import napari
     import numpy as np
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["Explorer", "Part"]
 
 Part = Point | Region
+
+
+class _Shown(NamedTuple):
+    """What a map answers."""
+
+    query: Query
+    features: Hashable
+    """Of which network, source and image."""
+    fine: bool
+    """Whether it is of the open image's own features, not of the stored ones."""
 
 
 class Explorer(QObject):
@@ -81,6 +91,7 @@ class Explorer(QObject):
         self.features.changed.connect(self.changed)
         self._stored: EmbeddingStore | None = None
         self._stored_names: frozenset[str] = frozenset()
+        self._shown: _Shown | None = None
         self._comparing = False
         self._compare_again = False
         session.image_closing.connect(self._on_image_closing)
@@ -162,6 +173,7 @@ class Explorer(QObject):
         """Forget the examples and remove the map."""
         self._cursor = self._match = None
         self.view.clear()
+        self._shown = None
         self.heat_changed.emit()
         if self.parts:
             self._change(())
@@ -218,6 +230,13 @@ class Explorer(QObject):
         """Look at other features of the network, see `napari_medssl.embed`."""
         if source != self.source:
             self.features.source = source
+            self.changed.emit()
+            self._on_runs()
+
+    def set_full(self, on: bool) -> None:
+        """Ask for a feature for every pixel of the open image, or for as many as the engine chooses."""
+        if on != self.features.full:
+            self.features.full = on
             self.changed.emit()
             self._on_runs()
 
@@ -296,9 +315,27 @@ class Explorer(QObject):
         """Where the features are that the map needs."""
         return self.features.state
 
+    @property
+    def answered(self) -> bool:
+        """Whether the map that is shown answers what is asked now, of the network and image as they are now."""
+        image, query = self.session.image, self._asked()
+        return (
+            self.heat is not None
+            and self._shown is not None
+            and image is not None
+            and self._shown[:2] == (query, self.features.key(image))
+        )
+
+    @property
+    def first(self) -> bool:
+        """Whether the map that is shown is of the stored features, until the finer ones are here."""
+        return self.heat is not None and self._shown is not None and not self._shown.fine
+
     def offer_stored(self, store: EmbeddingStore | None, names: Collection[str]) -> None:
         """Take these images' stored features for a first map, until the finer ones are here."""
         self._stored, self._stored_names = store, frozenset(names)
+        if store is not None and self.state == "computing" and not self.answered:
+            self._compare()
 
     def _compare(self) -> None:
         """Map the open image; one comparison at a time, in a thread, and the newest question is next."""
@@ -309,7 +346,12 @@ class Explorer(QObject):
         fine = self.features.get(names)
         self.changed.emit()
         store = self._stored if self._stored_names.issuperset(names) else None
-        if query is None or (fine is None and store is None):
+        key = self.features.key(image)
+        nothing = query is None or (fine is None and store is None)
+        other = self._shown is not None and self._shown.features != key
+        if (nothing or other) and self._shown is not None and not self.answered:
+            self._remove_map()  # it would pass for the answer until the features are here
+        if query is None or nothing:
             return
         if self._comparing:
             self._compare_again = True
@@ -324,14 +366,16 @@ class Explorer(QObject):
 
         def done(heat: NDArray[np.float32]) -> None:
             self._comparing = False
-            true = store is self._stored if fine is None else self.features.has(fine)
+            same = key == self.features.key(image)
+            true = same and (store is self._stored if fine is None else self.features.has(fine))
             if true and image == self.session.image and self._asked() is not None:
-                self.view.show(heat, contrast=query.how == "contrast")
-                self.heat_changed.emit()
+                self._show(heat, _Shown(query, key, fine is not None))
             self._once_more()
 
         def failed(error: BaseException) -> None:
             self._comparing = False
+            if not self.answered:
+                self._remove_map()
             self.session.problem.emit(Problem.of(error, doing="comparing the pixels"))
             self._once_more()
 
@@ -349,7 +393,19 @@ class Explorer(QObject):
             self._compare_again = False
             self._compare()
 
+    def _show(self, heat: NDArray[np.float32], shown: _Shown) -> None:
+        try:
+            self.view.show(heat, contrast=shown.query.how == "contrast")
+        except MedsslError as error:
+            self._remove_map()
+            self.session.show_error(error, doing="showing the map")
+            return
+        self._shown = shown
+        self.heat_changed.emit()
+        self.changed.emit()
+
     def _remove_map(self) -> None:
+        self._shown = None
         self.view.remove_map()
         self.heat_changed.emit()
 
@@ -370,6 +426,7 @@ class Explorer(QObject):
         if self.session.viewer.window._qt_window.isVisible():
             self._cursor = self._match = None
             self.view.clear()
+            self._shown = None
             self.heat_changed.emit()
 
     def _on_image(self) -> None:
@@ -389,6 +446,7 @@ class Explorer(QObject):
             self._project = self.session.project
             self.parts, self._former = (), []
             self.view.clear()
+            self._shown = None
             self.heat_changed.emit()
             self.query_changed.emit()
         self.changed.emit()

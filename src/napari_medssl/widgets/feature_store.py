@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
@@ -19,6 +20,7 @@ from napari_medssl.explore.store import (
 from napari_medssl.explore.store_plan import Plan, expected_plan
 from napari_medssl.project.listing import identity_of
 from napari_medssl.widgets.explorer import Explorer
+from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
     from napari_medssl.project import Project, Run
@@ -41,11 +43,13 @@ class Standing:
     missing : tuple of str
         Images that are not stored, or have changed since, or the network has.
     plan : Plan, optional
-        How finely all of them will be stored, and how much that takes; None if `why` says that they cannot be.
+        How finely all of them would be stored now, and how much that takes; None if they cannot be.
     store : EmbeddingStore, optional
         Opens what is stored.
     why : str
-        What stands against storing them.
+        What stands against storing them, or against using what is stored.
+    damaged : bool
+        Whether what is stored cannot be read: it has to be made anew.
     """
 
     run: str
@@ -55,6 +59,15 @@ class Standing:
     plan: Plan | None
     store: EmbeddingStore | None = None
     why: str = ""
+    damaged: bool = False
+
+    @property
+    def differs(self) -> bool:
+        """Whether all would be stored more or less finely than those that are: they have to be made anew for it."""
+        if self.plan is None or self.store is None or not self.stored:
+            return False
+        index = self.store.index
+        return (self.plan.stride, self.plan.dimensions) != (index.stride, index.dimensions)
 
     @property
     def usable(self) -> EmbeddingStore | None:
@@ -65,15 +78,14 @@ class Standing:
 
     @classmethod
     def of(cls, project: Project, run: Run, source: str, budget: int | None) -> Standing:
-        """Look at sizes and times of files; slow for large folders.
-
-        Raises
-        ------
-        MedsslError
-            If the store's index is damaged or of a newer version.
-        """
+        """Look at sizes and times of files; slow for large folders."""
         folder = store_path(project, run.name, source)
-        known = Index.read(index_path(folder)) if index_path(folder).is_file() else None
+        unreadable = ""
+        known = None
+        try:
+            known = Index.read(index_path(folder)) if index_path(folder).is_file() else None
+        except MedsslError as error:
+            unreadable = str(error)
         store = EmbeddingStore(folder, known, project.images) if known is not None else None
         missing = project.images if store is None else store.outdated(project, run)
         weights = weights_of(run, source)
@@ -87,10 +99,20 @@ class Standing:
         absent = set(missing)
         stored = tuple(name for name in project.images if name not in absent)
         try:
-            plan = expected_plan(project, known if same else None, budget=budget)
+            plan = _plan(project, known if same else None, budget, complete=not missing)
         except MedsslError as error:
             return cls(run.name, source, stored, missing, None, store, str(error))
-        return cls(run.name, source, stored, missing, plan, store)
+        return cls(run.name, source, stored, missing, plan, store, unreadable, bool(unreadable))
+
+
+def _plan(project: Project, known: Index | None, budget: int | None, *, complete: bool) -> Plan:
+    """Say how finely all images would be stored: as those that are, unless a budget was chosen that says otherwise."""
+    if known is None or (budget is not None and complete):
+        return expected_plan(project, None, budget=budget)
+    if budget is not None:
+        return expected_plan(project, known, budget=budget)
+    stride, dimensions = known.stride, known.dimensions
+    return expected_plan(project, known, stride=stride, dimensions=dimensions)
 
 
 class FeatureStore(QObject):
@@ -151,21 +173,35 @@ class FeatureStore(QObject):
             self.refresh()
 
     def start(self) -> None:
-        """Store what is not stored, or has changed; returns at once."""
-        session, standing = self._session, self.standing
-        if session.project is None or standing is None:
+        """Store as `standing` plans it what is not stored so, or has changed; returns at once."""
+        session, standing, project = self._session, self.standing, self._session.project
+        if project is None or standing is None or standing.plan is None:
             return
         job = {
             "kind": "embed",
-            "project": str(session.project.path),
+            "project": str(project.path),
             "run": standing.run,
             "source": standing.source,
             "budget": self.budget,
+            "stride": standing.plan.stride,
+            "dimensions": standing.plan.dimensions,
         }
-        try:
-            session.start_job(job)
-        except MedsslError as error:
-            session.show_error(error)
+
+        def start(_: object = None) -> None:
+            try:
+                session.start_job(job)
+            except MedsslError as error:
+                session.show_error(error)
+
+        if not standing.damaged:
+            start()
+            return
+        index = index_path(store_path(project, standing.run, standing.source))
+        session.background(
+            partial(index.unlink, missing_ok=True),
+            on_result=start,
+            doing="removing the damaged list of stored features",
+        )
 
     def stop(self) -> None:
         """End the job; what is stored stays, and `start` goes on from there."""
@@ -210,7 +246,13 @@ class FeatureStore(QObject):
 
         def failed(error: BaseException) -> None:
             self._reading = False
-            session.show_error(error, doing="looking for stored features")
+            problem = Problem.of(error, doing="looking for stored features")
+            if asked == self._asked:
+                why = problem.sentence
+                self.standing = Standing(run.name, source, (), project.images, None, why=why)
+                self._offer()
+                self.changed.emit()
+            session.problem.emit(problem)
             self._look_again()
 
         session.background(

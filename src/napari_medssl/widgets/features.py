@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_medssl.errors import MedsslError
 from napari_medssl.explore.similarity import PixelEmbedding
+from napari_medssl.explore.store import weights_of
+from napari_medssl.project.listing import identity_of
 from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
     from pathlib import Path
 
+    from napari_medssl.project import Project
     from napari_medssl.widgets.session import Session
 
 __all__ = ["Features", "State"]
@@ -28,8 +32,10 @@ class _Key(NamedTuple):
     run: str
     source: str
     image: str
-    weights: int
-    """When the run's weights were written: training on makes other features."""
+    stride: int | None
+    """Pixels per cell; as the engine chooses if None."""
+    made_from: tuple[object, ...]
+    """Size and time of the files of the weights and the image, and how the image is read."""
 
 
 class Features(QObject):
@@ -51,17 +57,26 @@ class Features(QObject):
         self._session = session
         self.source = "mix"
         """What of the network they come from, see `napari_medssl.embed`."""
+        self.full = False
+        """Whether there is a feature for every pixel of an image that is asked for."""
         self._kept: OrderedDict[_Key, PixelEmbedding] = OrderedDict()
+        self._files: dict[str, tuple[int, int] | None] = {}
+        self._network: tuple[tuple[object, ...], tuple[int, int] | None] | None = None
         self._needed: tuple[_Key, ...] = ()
         self._wanted: _Key | None = None
         self._failed: _Key | None = None
         self.why = ""
         """Why the features could not be computed, when `state` is ``failed``."""
+        for moved in (session.image_changed, session.images_changed, session.project_changed):
+            moved.connect(self._files.clear)
 
     @property
     def state(self) -> State:
         """Where the features are that were asked for last, of all those images together."""
-        if not self._needed or self._keys([key.image for key in self._needed]) != self._needed:
+        session = self._session
+        project = session.project.path if session.project is not None else None
+        now = (project, session.current_run, self.source, self._stride)
+        if not self._needed or any((*key[:3], key.stride) != now for key in self._needed):
             return "nothing"
         if all(key in self._kept for key in self._needed):
             return "ready"
@@ -74,6 +89,15 @@ class Features(QObject):
         """The image whose features are being computed; empty if none is."""
         return self._wanted.image if self._wanted is not None else ""
 
+    @property
+    def _stride(self) -> int | None:
+        return 1 if self.full else None
+
+    def key(self, image: str) -> Hashable:
+        """Identify the features of an image as they should be now; None where there can be none."""
+        keys = self._keys([image])
+        return keys[0] if keys is not None else None
+
     def get(self, images: Sequence[str]) -> dict[str, PixelEmbedding] | None:
         """Return the features of images by name; those that are not here are asked for (`arrived` follows).
 
@@ -82,6 +106,7 @@ class Features(QObject):
         images : sequence of str
             What is needed now; the engine is asked for one after the other.
         """
+        self._network = None  # looked at once for each question
         keys = self._keys(images)
         if keys is None:
             return None
@@ -103,15 +128,35 @@ class Features(QObject):
     def _keys(self, images: Sequence[str]) -> tuple[_Key, ...] | None:
         session = self._session
         run = next((run for run in session.usable_runs if run.name == session.current_run), None)
-        weights = run.weights() if run is not None else None
         project = session.project
-        if project is None or run is None or weights is None or not images:
+        if project is None or run is None or not images:
             return None
-        written = weights.stat().st_mtime_ns if weights.is_file() else 0
+        asked = (project.path, run.name, self.source)
+        if self._network is None or self._network[0] != asked:
+            weights = weights_of(run, self.source)
+            self._network = asked, _identity(weights) if weights is not None else None
+        read = (project.settings.channel_indices, tuple(project.settings.axes.items()))
+        network = (self._network[1], *read)
         return tuple(
-            _Key(project.path, run.name, self.source, image, written)
+            _Key(
+                project.path,
+                run.name,
+                self.source,
+                image,
+                self._stride,
+                (*network, self._file(project, image)),
+            )
             for image in dict.fromkeys(images)
         )
+
+    def _file(self, project: Project, image: str) -> tuple[int, int] | None:
+        if image not in self._files:
+            try:
+                path = project.image_path(image)
+            except MedsslError:  # of a kept query; the engine has a sentence for it
+                return None
+            self._files[image] = _identity(path)  # a folder of many files is looked at once
+        return self._files[image]
 
     def _ask(self, key: _Key) -> None:
         self._wanted, self._failed = key, None
@@ -120,6 +165,7 @@ class Features(QObject):
             run=key.run,
             image=key.image,
             source=key.source,
+            stride=key.stride,
             on_result=lambda data: self._on_embedded(key, data),
             on_failed=lambda problem: self._on_failed(key, problem),
         )
@@ -165,3 +211,11 @@ class Features(QObject):
             self.why = problem.sentence
             self.changed.emit()
             self._session.problem.emit(problem)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Give size and time of a file; None for one that is gone, which the engine has a sentence for."""
+    try:
+        return identity_of(path)
+    except OSError:
+        return None

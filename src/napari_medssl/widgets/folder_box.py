@@ -37,6 +37,8 @@ class FolderBox(QWidget):
         self._explorer = explorer
         self._search = FolderSearch.of(session)
         self._shown: tuple[object, ...] = ()
+        self._limits = (0.0, 1.0)
+        self._limits_of: object = None
         self.store = StoreBar(session)
         self.start = QPushButton("Find in all images")
         self.start.setToolTip(
@@ -93,12 +95,24 @@ class FolderBox(QWidget):
         return f"{found} A click opens one, at its best matching pixel."
 
     def _show_matches(self) -> None:
-        search, look = self._search, Look.of(self._explorer.view)
+        search, look = self._search, self._look()
         count = len(search.search.matches) if search.search is not None else 0
         shown = (search.search, count, search.least, look)
         if shown != self._shown:  # ranking them again takes a while in a large folder
             self._shown = shown
             self.gallery.show_matches(search.search, search.matches, look)
+
+    def _look(self) -> Look:
+        """Give how the maps of the open image look, with the limits of the one that the search began with.
+
+        Limits that are chosen anew for each map would have all thumbnails drawn anew with each.
+        """
+        view, last = self._explorer.view, self._search.search
+        if self._limits_of is not last or not view.automatic:
+            self._limits = view.limits
+        if last is not None and self._explorer.answered and last.query == self._explorer.query:
+            self._limits_of = last  # from now on; before, the map may be that of another question
+        return Look(self._limits, view.colormap, view.opacity)
 
     def _on_find(self) -> None:
         if self._search.running:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -12,8 +12,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.annotate import above, fill_in
 from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.feature_store import FeatureStore
+from napari_medssl.widgets.folder_search import FolderSearch
 from napari_medssl.widgets.label_store import Annotation, counts_of
-from napari_medssl.widgets.outline import Outline, put_label
+from napari_medssl.widgets.outline import put_label
 from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
@@ -24,12 +26,27 @@ if TYPE_CHECKING:
     from napari_medssl.widgets.folder_search import Search
     from napari_medssl.widgets.session import Session
 
-__all__ = ["FolderLabels"]
+__all__ = ["FolderLabels", "Rule"]
 
 _WAIT_MS = (
     100  # between two looks whether the annotation of the image that was just opened is there
 )
 _LONGEST_MS = 10_000
+
+
+class Rule(NamedTuple):
+    """Which pixels become labels, and which."""
+
+    value: int
+    """Of the class."""
+    threshold: float
+    """From which similarity on."""
+    smoothing: float
+    """Of the map before: standard deviation of the Gaussian, pixels."""
+    minimum_area: int
+    """Smaller pieces are left out and smaller holes filled, pixels."""
+    overwrite: bool
+    """Whether labels that are there may be covered."""
 
 
 class FolderLabels(QObject):
@@ -53,7 +70,7 @@ class FolderLabels(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._session = session
-        self._outline = Outline.of(session)
+        self._store = FeatureStore.of(session)
         self.running = False
         self.done = 0
         """Images that were looked at."""
@@ -65,12 +82,14 @@ class FolderLabels(QObject):
         self._failed: dict[str, BaseException] = {}
         self._stopped = False
         self._search: Search
-        self._settings = (0.0, 0.0, 0)
-        self._value = 0
-        self._overwrite = False
+        self._rule: Rule
+        self._reading = ""
+        self._overtaken = False
 
-    def start(self, search: Search, names: Sequence[str], value: int) -> None:
+    def start(self, search: Search, names: Sequence[str], rule: Rule) -> None:
         """Label what reaches the threshold in these images; returns at once.
+
+        Nothing is labelled where the question or the stored features have changed since the search: `outcome` says so.
 
         Parameters
         ----------
@@ -78,19 +97,27 @@ class FolderLabels(QObject):
             What is looked for, and where.
         names : sequence of str
             Images.
-        value : int
-            Value of the class.
+        rule : Rule
+            What the user was asked about.
         """
         if self.running:
+            return
+        searches = FolderSearch.of(self._session)
+        if search is not searches.search or searches.outdated or self._store.job is not None:
+            self.outcome = (
+                "Nothing is labelled: the question or the stored features have changed since the search. "
+                "Find in all images again."
+            )
+            self.changed.emit()
             return
         self.running, self._stopped, self.outcome = True, False, ""
         self.done, self.total, self._labelled = 0, len(names), 0
         self._failed = {}
         self._queue = deque(names)
-        outline = self._outline
-        self._settings = (outline.threshold, outline.smoothing, outline.minimum_area)
-        self._overwrite, self._value, self._search = outline.overwrite, value, search
-        Annotator.of(self._session).save()
+        self._rule, self._search = rule, search
+        annotator = Annotator.of(self._session)
+        annotator.store.written.connect(self._on_written)
+        annotator.save()
         self.changed.emit()
         self._next()
 
@@ -100,18 +127,21 @@ class FolderLabels(QObject):
 
     def _next(self) -> None:
         search = self._search
-        if not self._queue or self._stopped or self._session.project is not search.project:
+        over = not self._queue or self._stopped or self._session.project is not search.project
+        if over or self._store.job is not None:  # what is stored is made anew under our hands
             self._finish()
             return
         name = self._queue[0]
-        threshold, smoothing, area = self._settings
+        rule = self._rule
         store, prototypes = search.store, search.prototypes
 
         def work() -> NDArray[np.bool_]:
             if prototypes is None:
                 raise RuntimeError("A search that has found something has read its examples.")
             heat = store.pixels(name).heat(prototypes)
-            return above(heat, threshold, smoothing=smoothing, minimum_area=area)
+            return above(
+                heat, rule.threshold, smoothing=rule.smoothing, minimum_area=rule.minimum_area
+            )
 
         self._session.background(
             work, on_result=partial(self._put, name), on_failed=partial(self._fail, name)
@@ -127,6 +157,7 @@ class FolderLabels(QObject):
         annotator = Annotator.of(session)
         if session.image != name:
             # what is painted and not on the disk yet is what this reads
+            self._reading, self._overtaken = name, False
             annotator.store.read(
                 project,
                 name,
@@ -134,7 +165,8 @@ class FolderLabels(QObject):
                 on_failed=partial(self._fail, name),
             )
             return
-        changed = put_label(session, name, mask, self._value, overwrite=self._overwrite)
+        rule = self._rule
+        changed = put_label(session, name, mask, rule.value, overwrite=rule.overwrite)
         if changed is not None:
             self._go_on(changed)
         elif waited >= _LONGEST_MS:
@@ -145,20 +177,25 @@ class FolderLabels(QObject):
             QTimer.singleShot(_WAIT_MS, partial(self._put, name, mask, waited + _WAIT_MS))
 
     def _fill(self, name: str, mask: NDArray[np.bool_], found: Annotation) -> None:
-        session = self._session
-        if session.image == name:  # opened meanwhile
-            self._put(name, mask)
+        session, project, rule = self._session, self._search.project, self._rule
+        store = Annotator.of(session).store
+        newer = store.waiting(project, name)
+        if session.image == name or self._overtaken or (newer is not None and newer is not found):
+            self._put(name, mask)  # it was opened or painted while this was read
             return
         try:
-            labels = fill_in(found.labels, mask, self._value, overwrite=self._overwrite)
+            labels = fill_in(found.labels, mask, rule.value, overwrite=rule.overwrite)
         except MedsslError as error:
             self._fail(name, error)
             return
         changed = int(np.count_nonzero(labels != found.labels))
         if changed:
             annotation = Annotation(labels, found.done, counts_of(labels))
-            Annotator.of(session).store.write(self._search.project, name, annotation)
+            store.write(project, name, annotation)
         self._go_on(changed)
+
+    def _on_written(self, name: str) -> None:
+        self._overtaken = self._overtaken or name == self._reading
 
     def _fail(self, name: str, error: BaseException) -> None:
         self._failed[name] = error
@@ -172,7 +209,8 @@ class FolderLabels(QObject):
         self._next()
 
     def _finish(self) -> None:
-        self.running = False
+        self.running, self._reading = False, ""
+        Annotator.of(self._session).store.written.disconnect(self._on_written)
         stopped = f" Stopped after {self.done} of {self.total}." if self._queue else ""
         without = self.done - self._labelled - len(self._failed)
         rest = f" In {_images(without)} there was nothing to label." if without else ""

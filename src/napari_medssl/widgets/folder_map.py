@@ -76,7 +76,9 @@ class FolderMap(QWidget):
     def show_images(self, names: Sequence[str], places: NDArray[np.floating]) -> None:
         """Show images where they lie, ``(N, 2)``."""
         self._names, self._places = names, places
+        self._groups, self._words = (), {}  # they are of the images that were shown before
         self._draw()
+        self._on_hovered(-1)
         self.scatter.show_all()
 
     def show_groups(self, groups: Sequence[Group], words: Mapping[str, str]) -> None:

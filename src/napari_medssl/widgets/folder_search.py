@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_medssl.explore.similarity import Prototypes
     from napari_medssl.explore.store import EmbeddingStore
     from napari_medssl.project import Project
+    from napari_medssl.widgets.feature_store import Standing
     from napari_medssl.widgets.session import Session
 
 __all__ = ["FolderSearch", "Search"]
@@ -110,6 +111,7 @@ class FolderSearch(QObject):
         """Whether the least similar images come first."""
         self.search: Search | None = None
         """The last one."""
+        self._judged: tuple[Search, Standing, bool] | None = None
         self._explorer.query_changed.connect(self.changed)
         self._store.changed.connect(self.changed)
         session.project_changed.connect(self._on_project)
@@ -126,13 +128,11 @@ class FolderSearch(QObject):
 
     @property
     def outdated(self) -> bool:
-        """Whether query, run or source have changed since the last search."""
-        search, standing = self.search, self._store.standing
-        if search is None or standing is None:
+        """Whether the question differs from that of the last search, or what is stored from what it looked at."""
+        search = self.search
+        if search is None:
             return False
-        index = search.store.index
-        asked = (search.query, index.run, index.source)
-        return asked != (self._explorer.query, standing.run, standing.source)
+        return search.query != self._explorer.query or not self._is_stored(search)
 
     @property
     def why_not(self) -> str:
@@ -182,6 +182,16 @@ class FolderSearch(QObject):
         found = [] if self.search is None else self.search.matches
         return [match for match in found if match.score >= threshold]
 
+    def _is_stored(self, search: Search) -> bool:
+        """Whether the features that a search looked at are still those that are stored."""
+        standing = self._store.standing
+        if standing is None:
+            return False
+        judged = self._judged  # comparing the entries of a large folder takes a while
+        if judged is None or judged[0] is not search or judged[1] is not standing:
+            judged = self._judged = (search, standing, _holds(standing, search))
+        return judged[2]
+
     def _on_arrived(self, search: Search, batch: list[Match]) -> None:
         search.matches.extend(batch)
         if search is self.search:
@@ -200,3 +210,12 @@ class FolderSearch(QObject):
             self.search = None
             self.started.emit()
             self.changed.emit()
+
+
+def _holds(standing: Standing, search: Search) -> bool:
+    if standing.store is None or not set(search.names).issubset(standing.stored):
+        return False
+    now, then = standing.store.index, search.store.index
+    return now.made_alike(then) and all(
+        now.images[name].sha256 == then.images[name].sha256 for name in search.names
+    )

@@ -16,6 +16,7 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QPixmap
 from qtpy.QtWidgets import QListView
 
+from napari_medssl.project.images import split_plane
 from napari_medssl.widgets.match_pictures import Look, MatchPictures
 from napari_medssl.widgets.thumbnails import SIDE
 
@@ -164,6 +165,11 @@ class Gallery(QListView):
 
 
 def _short(name: str) -> str:
-    """Give the end of a name: its file, which tells images of a folder apart."""
-    last = name.rsplit("/", 1)[-1]
+    """Give the end of a name: its file, and its plane in a stack, which tell images of a folder apart."""
+    file, plane = split_plane(name)
+    last = file.rsplit("/", 1)[-1]
+    if plane:
+        index = name.rsplit("/", 1)[-1]
+        room = max(4, _LETTERS - len(index))
+        return f"{last if len(last) <= room else last[: room - 1] + '…'} {index}"
     return last if len(last) <= _LETTERS else f"{last[:6]}…{last[6 - _LETTERS + 1 :]}"

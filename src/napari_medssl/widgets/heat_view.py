@@ -9,6 +9,7 @@ from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
 
+from napari_medssl.errors import MedsslError
 from napari_medssl.explore.query import Point, Region
 from napari_medssl.widgets.layers import find_layer, mark, remove_layer
 from napari_medssl.widgets.placement import follow, transforms
@@ -54,7 +55,7 @@ class HeatView(QObject):
         """One of `COLORMAPS`."""
         self._contrast = False
         self._setting = False
-        self._ends: list[Callable[[], None]] = []
+        self._ends: dict[str, Callable[[], None]] = {}
 
     @property
     def heat(self) -> Image | None:
@@ -64,7 +65,7 @@ class HeatView(QObject):
     # -- showing ---------------------------------------------------------------------------------
 
     def show(self, heat: NDArray[np.float32], *, contrast: bool) -> None:
-        """Show a map of the open image; one of another size is not shown.
+        """Show a map of the open image.
 
         Parameters
         ----------
@@ -72,10 +73,22 @@ class HeatView(QObject):
             Similarities in [-1, 1].
         contrast : bool
             Whether 0 is where examples and counter-examples are equally near.
+
+        Raises
+        ------
+        MedsslError
+            If the image that is shown has another size.
         """
         image_layer = self._session.image_layer
-        if image_layer is None or image_layer.data.shape[:2] != heat.shape:
+        if image_layer is None:
             return
+        height, width = image_layer.data.shape[:2]
+        if heat.shape != (height, width):
+            raise MedsslError(
+                f"The features of {self._session.image} are of {heat.shape[0]} x {heat.shape[1]} pixels, the image "
+                f"that is shown has {height} x {width}.",
+                advice="The file has changed: open the image again.",
+            )
         self._contrast = contrast
         layer = self.heat
         limits = limits_of(heat, contrast=contrast) if self.automatic else self.limits
@@ -112,15 +125,18 @@ class HeatView(QObject):
 
     def clear(self) -> None:
         """Remove all layers."""
-        for end in self._ends:
-            end()
-        self._ends.clear()
         for role in _ORDER:
-            remove_layer(self._session.viewer, role)
+            self.remove(role)
 
     def remove_map(self) -> None:
         """Remove the map; the marks on the examples stay."""
-        remove_layer(self._session.viewer, "heat")
+        self.remove("heat")
+
+    def remove(self, role: str) -> None:
+        """Remove what `add` put on the open image; it no longer follows the image."""
+        if role in self._ends:
+            self._ends.pop(role)()
+        remove_layer(self._session.viewer, role)
 
     def add(self, layer: Layer) -> None:
         """Put a marked layer at its place on the open image; what is selected stays selected."""
@@ -136,7 +152,9 @@ class HeatView(QObject):
         if active is not None:
             viewer.layers.selection.active = active
         if image_layer is not None:
-            self._ends.append(follow(image_layer, layer))
+            if role in self._ends:  # of one that was removed by hand
+                self._ends.pop(role)()
+            self._ends[role] = follow(image_layer, layer)
 
     def _show_points(self, points: list[Point], match: tuple[int, int] | None) -> None:
         image_layer = self._session.image_layer

@@ -154,6 +154,8 @@ class ImagesSection(QWidget):
             text = "Images are compared by their stored features: store them first."
         elif self._laid is None:
             text = "Every image becomes a point; alike images lie together, outliers and batches stand apart."
+        elif standing is not None and (more := set(standing.stored) - set(self._laid.folder.names)):
+            text = f"Stored since this map was made: {len(more)}. Show lays all images out anew."
         elif self._session.image not in self._laid.folder.names:
             text = "The features of the open image are not stored: it is not on the map."
         self.hint.setText(text)

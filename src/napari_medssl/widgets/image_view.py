@@ -149,10 +149,13 @@ class ImageView(QObject):
 
     def _show(self, name: str, picture: Picture) -> None:
         session = self._session
-        if self.name is not None and self.name != name:
-            session.image_closing.emit()
         viewer = session.viewer
         layer = find_layer(viewer, "image")
+        same = layer is not None and self.name == name and _alike(layer.data, picture.data)
+        if (
+            self.name is not None and not same
+        ):  # a file that is read otherwise is another image, too
+            session.image_closing.emit()
         rgb = picture.data.ndim == 3
         if layer is not None and self.name is not None and not layer.rgb:
             self._limits[self.name] = tuple(layer.contrast_limits)
@@ -180,6 +183,10 @@ class ImageView(QObject):
         if reshaped:
             viewer.reset_view()
         session.image_changed.emit()
+
+
+def _alike(shown: np.ndarray, read: np.ndarray) -> bool:
+    return shown.dtype == read.dtype and np.array_equal(shown, read)
 
 
 def _read(project: Project, name: str) -> Found:

@@ -132,6 +132,8 @@ class KeptQueries(QWidget):
             return
 
         def done(_: object) -> None:
+            if project is not self._project:
+                return
             self._chosen = then
             self.said.setText(said)
             self._read(then)

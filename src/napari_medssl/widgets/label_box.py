@@ -24,9 +24,10 @@ from superqt import QDoubleSlider
 
 from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.fold import Fold
-from napari_medssl.widgets.folder_labels import FolderLabels
+from napari_medssl.widgets.folder_labels import FolderLabels, Rule
 from napari_medssl.widgets.folder_search import FolderSearch
 from napari_medssl.widgets.outline import Outline
+from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.explore.ranking import Match
     from napari_medssl.widgets.explorer import Explorer
+    from napari_medssl.widgets.folder_search import Search
     from napari_medssl.widgets.session import Session
 
 __all__ = ["LabelBox"]
@@ -61,6 +63,7 @@ class LabelBox(QWidget):
         self._said = ""
         self.box: QMessageBox | None = None
         """The question that is open."""
+        self._counting = False
         self._build()
         self._lay_out()
         self._connect()
@@ -80,6 +83,9 @@ class LabelBox(QWidget):
             QDoubleSpinBox.ButtonSymbols.NoButtons
         )  # the slider is beside it
         self.number.setMaximumWidth(64)
+        self.automatic = QCheckBox("automatic")
+        self.automatic.setAccessibleName("Automatic threshold")
+        self.automatic.setToolTip("For each map anew: halfway between the similarities shown.")
         self.smoothing = QDoubleSpinBox()
         self.smoothing.setAccessibleName("Smoothing")
         self.smoothing.setRange(0.0, 50.0)
@@ -118,8 +124,9 @@ class LabelBox(QWidget):
         grid = QGridLayout()
         grid.setColumnStretch(1, 1)
         grid.addWidget(QLabel("Threshold"), 0, 0)
-        grid.addWidget(self.slider, 0, 1)
-        grid.addWidget(self.number, 0, 2)
+        grid.addWidget(self.automatic, 0, 1, 1, 2, Qt.AlignmentFlag.AlignRight)
+        grid.addWidget(self.slider, 1, 0, 1, 2)
+        grid.addWidget(self.number, 1, 2)
         choice = QHBoxLayout()
         choice.addWidget(QLabel("Class"))
         choice.addWidget(self.classes, 1)
@@ -150,6 +157,7 @@ class LabelBox(QWidget):
         outline = self._outline
         self.slider.valueChanged.connect(self._on_threshold)
         self.number.valueChanged.connect(self._on_threshold)
+        self.automatic.clicked.connect(self._on_automatic)
         self.smoothing.valueChanged.connect(outline.set_smoothing)
         self.area.valueChanged.connect(outline.set_minimum_area)
         self.overwrite.toggled.connect(outline.set_overwrite)
@@ -175,6 +183,7 @@ class LabelBox(QWidget):
         self.slider.setSingleStep((high - low) / 200)
         self.slider.setValue(threshold)
         self.number.setValue(threshold)
+        self.automatic.setChecked(outline.chosen is None)
         self.smoothing.setValue(outline.smoothing)
         self.area.setValue(outline.minimum_area)
         self.overwrite.setChecked(outline.overwrite)
@@ -185,7 +194,8 @@ class LabelBox(QWidget):
         self.undo.setEnabled(self._session.labels_layer is not None)
         matches = self._above()
         self.all.setText(f"Label {_images(len(matches))} above {threshold:.3f} ...")
-        self.all.setEnabled(bool(matches) and not labels.running and not self._search.running)
+        busy = labels.running or self._search.running or self._counting
+        self.all.setEnabled(bool(matches) and not busy)
         self.all.setToolTip(
             "Every image whose best pixel reaches the threshold, as the gallery has them.\n"
             "You are asked before anything changes."
@@ -240,7 +250,16 @@ class LabelBox(QWidget):
             self._outline.set_threshold(threshold)
             self.refresh()
 
+    def _on_automatic(self, on: bool) -> None:
+        self._said = ""
+        self._outline.set_threshold(None if on else self._outline.threshold)
+        self.refresh()
+
     def _on_this(self) -> None:
+        if not self._explorer.answered:
+            self._said = "The map of the former question was still shown. Press again when the new one is here."
+            self.refresh()
+            return
         changed = self._outline.label(self.classes.currentData())
         name = self.classes.currentText()
         if changed is None:
@@ -260,18 +279,58 @@ class LabelBox(QWidget):
             self.refresh()
 
     def _on_all(self) -> None:
-        matches, search = self._above(), self._search.search
-        if search is None or not matches or self.box is not None:
+        matches, search, project = self._above(), self._search.search, self._session.project
+        if search is None or project is None or not matches or self.box or self._counting:
             return
-        names = [match.image for match in matches]
-        value, name = self.classes.currentData(), self.classes.currentText()
-        annotated = set(self._session.overview.annotated.images)
-        count = sum(image in annotated for image in names)
+        outline = self._outline
+        rule = Rule(
+            self.classes.currentData(),
+            outline.threshold,
+            outline.smoothing,
+            outline.minimum_area,
+            outline.overwrite,
+        )
+        names, word = [match.image for match in matches], self.classes.currentText()
+        annotator = Annotator.of(self._session)
+        annotator.save()
+        waiting = {name: annotator.store.waiting(project, name) for name in names}
+        unsaved = {name: found for name, found in waiting.items() if found is not None}
+        written = [name for name in names if name not in unsaved]
+        count = sum(found.status != "none" for found in unsaved.values())
+        self._counting = True
+
+        def look() -> int:
+            return count + sum(project.annotations.status(name) != "none" for name in written)
+
+        def ask(known: str) -> None:
+            self._counting = False
+            if self._session.project is project:
+                self._ask(search, names, rule, word, known)
+            self.refresh()
+
+        def failed(error: BaseException) -> None:
+            why = Problem.of(error, doing="reading the annotations").sentence
+            fate = _fate(rule.overwrite)
+            ask(
+                f"How many of them are annotated already is not known: {why} What is annotated {fate}."
+            )
+
+        self._session.background(
+            look, on_result=lambda found: ask(_kept(found, rule.overwrite)), on_failed=failed
+        )
+        self.refresh()
+
+    def _ask(self, search: Search, names: list[str], rule: Rule, word: str, known: str) -> None:
         box = QMessageBox(self)
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Label many images")
-        box.setText(f"Label what is similar enough as {name!r}, in {_images(len(names))}?")
-        box.setInformativeText(_consequences(count, self._outline.overwrite))
+        box.setText(
+            f"Label what reaches {rule.threshold:.3f} as {word!r}, in {_images(len(names))}?"
+        )
+        box.setInformativeText(
+            f"{known} The labels are a guess, to be corrected. In the open image Ctrl+Z takes them back, in the "
+            "others that is not possible."
+        )
         label = box.addButton(f"Label {_images(len(names))}", QMessageBox.ButtonRole.AcceptRole)
         leave = box.addButton("Change nothing", QMessageBox.ButtonRole.RejectRole)
         box.setDefaultButton(leave)
@@ -281,7 +340,7 @@ class LabelBox(QWidget):
             self.box = None
             if box.clickedButton() is label:
                 self._said = ""
-                self._labels.start(search, names, value)
+                self._labels.start(search, names, rule)
 
         box.finished.connect(answered)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -298,15 +357,14 @@ class LabelBox(QWidget):
         self.refresh()
 
 
-def _consequences(annotated: int, overwrite: bool) -> str:
-    fate = "is covered, drawn by hand or not" if overwrite else "stays as it is"
-    kept = f"What is annotated already, in {annotated} of them, {fate}."
+def _kept(annotated: int, overwrite: bool) -> str:
     if not annotated:
-        kept = "None of them is annotated yet."
-    return (
-        f"{kept} The labels are a guess, to be corrected. In the open image Ctrl+Z takes them back, in the "
-        "others that is not possible."
-    )
+        return "None of them is annotated yet."
+    return f"What is annotated already, in {annotated} of them, {_fate(overwrite)}."
+
+
+def _fate(overwrite: bool) -> str:
+    return "is covered, drawn by hand or not" if overwrite else "stays as it is"
 
 
 def _images(count: int) -> str:

@@ -24,7 +24,10 @@ __all__ = ["MapPanel"]
 
 _MOST_RINGS = 1500  # more would only make one blot
 
-_HOW = "Drag around points: their pixels light up in the image. Click in the image: its place is ringed here."
+_HOW = (
+    "Drag around points: their pixels light up in the image. "
+    "Click in the image, with Explore off: its place is ringed here."
+)
 
 
 class MapPanel(QWidget):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from napari_medssl.explore.ranking import Match
     from napari_medssl.widgets.folder_search import Search
-    from napari_medssl.widgets.heat_view import HeatView
     from napari_medssl.widgets.session import Session
 
 __all__ = ["Look", "MatchPictures"]
@@ -36,11 +35,6 @@ class Look(NamedTuple):
     limits: tuple[float, float]
     colormap: str
     opacity: float
-
-    @classmethod
-    def of(cls, view: HeatView) -> Look:
-        """Take it over from the open image."""
-        return cls(view.limits, view.colormap, view.opacity)
 
 
 class MatchPictures(QObject):
@@ -106,7 +100,8 @@ class MatchPictures(QObject):
         def done(drawn: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
             self._drawing = False
             plain, rgb = drawn
-            _keep(self._plain, match.image, plain)
+            if self._search is not None and search.project is self._search.project:
+                _keep(self._plain, match.image, plain)
             if search is self._search and look == self._look:
                 pixmap = _with_cross(rgb, match, search.store.shape(match.image))
                 _keep(self._pixmaps, match.image, pixmap)
@@ -115,9 +110,10 @@ class MatchPictures(QObject):
 
         def failed(error: BaseException) -> None:
             self._drawing = False
-            doing = f"drawing {match.image}"
-            self.failures[match.image] = Problem.of(error, doing=doing).sentence
-            self.drawn.emit(match.image)
+            if search is self._search:
+                doing = f"drawing {match.image}"
+                self.failures[match.image] = Problem.of(error, doing=doing).sentence
+                self.drawn.emit(match.image)
             self._draw_next()
 
         self._session.background(work, on_result=done, on_failed=failed)

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_medssl.explore.annotate import above
 from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.explorer import Explorer
-from napari_medssl.widgets.layers import find_layer, mark, remove_layer
+from napari_medssl.widgets.layers import find_layer, mark
 from napari_medssl.widgets.placement import transforms
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Outline(QObject):
         if not self.shown or layer is None:
             self.mask = None
             self._outlined = None
-            remove_layer(self._session.viewer, "outline")
+            self._explorer.view.remove("outline")
             self.changed.emit()
             return
         if self._working:

@@ -340,7 +340,7 @@ class Session(QObject):
         work : callable
             Must touch neither Qt objects nor napari layers.
         on_result, on_failed : callable
-            Not called any more once the viewer has closed; then `work` is not begun either.
+            Not called any more once the viewer has closed; then `work` is not begun either, unless it saves.
         doing : str
             For the message of a failure: ``saving the labels of a.png``.
         lane : {"reading", "saving", "checking", "fitting"}
@@ -348,6 +348,10 @@ class Session(QObject):
         """
         if self.closed:
             return
+
+        def begun() -> Any:
+            # what waits in its lane when the viewer closes would keep the program alive; what is to be saved is saved
+            return work() if lane == "saving" or not self.closed else None
 
         def failed(error: BaseException) -> None:
             if self.closed:
@@ -361,7 +365,7 @@ class Session(QObject):
             if not self.closed:
                 on_result(result)
 
-        background(work, on_result=worked, on_failed=failed, lane=lane)
+        background(begun, on_result=worked, on_failed=failed, lane=lane)
 
     def show_error(self, error: BaseException, *, doing: str = "") -> None:
         """Show an exception as a sentence in the workspace."""

@@ -127,10 +127,11 @@ class StoreBar(QWidget):
         standing, job, active = self._store.standing, self._store.job, self._session.active
         self.bar.setVisible(job is not None)
         self.stop.setVisible(job is not None)
-        complete = standing is not None and not standing.missing
+        complete = standing is not None and not standing.missing and not standing.differs
         self.start.setVisible(job is None and not complete)
         self.start.setEnabled(standing is not None and standing.plan is not None and active is None)
         self._show_source()
+        self._show_budget()
         if job is not None:
             self.bar.setRange(0, job.total if job.step else 0)
             self.bar.setValue(job.step)
@@ -142,16 +143,19 @@ class StoreBar(QWidget):
             self.text.setText("Looking for stored features ...")
         else:
             self.text.setText(_sentence(standing))
-            self.start.setText(
-                "Store features of the folder"
-                if not standing.stored
-                else f"Store the other {len(standing.missing)}"
-            )
+            self.start.setText(_offer(standing))
             if active is not None:
                 self.text.setText(f"{_sentence(standing)} Wait until {active.name} is over.")
 
     def _show_source(self) -> None:
         self.source.setCurrentIndex(self.source.findData(self._explorer.source))
+
+    def _show_budget(self) -> None:
+        megabytes = (self._store.budget or 0) // _MEGABYTE
+        if megabytes != self.budget.value():  # set in another tab
+            self.budget.blockSignals(True)
+            self.budget.setValue(megabytes)
+            self.budget.blockSignals(False)
 
     def _on_source(self) -> None:
         self._explorer.set_source(self.source.currentData())
@@ -160,12 +164,25 @@ class StoreBar(QWidget):
         self._store.set_budget(megabytes * _MEGABYTE or None)
 
 
+def _offer(standing: Standing) -> str:
+    if standing.differs or standing.damaged:
+        return "Store all anew"
+    if not standing.stored:
+        return "Store features of the folder"
+    return f"Store the other {len(standing.missing)}"
+
+
 def _sentence(standing: Standing) -> str:
-    if standing.plan is None:
+    plan, store = standing.plan, standing.store
+    if plan is None or standing.damaged:
         return standing.why
-    plan = standing.plan
-    size = f"{size_text(plan.bytes)} on disk: {plan.dimensions} features per {plan.stride} x {plan.stride} pixels"
+    size = f"{size_text(plan.bytes)} on disk: {_fineness(plan.stride, plan.dimensions)}"
     count = len(standing.stored) + len(standing.missing)
+    if standing.differs and store is not None:
+        return (
+            f"The features of {len(standing.stored)} of {count} images are stored, "
+            f"{_fineness(store.stride, store.dimensions)}. Within the disk budget all would take {size}."
+        )
     if not standing.missing:
         return f"The features of all {count} images are stored ({size})."
     if not standing.stored:
@@ -174,3 +191,7 @@ def _sentence(standing: Standing) -> str:
         f"The features of {len(standing.stored)} of {count} images are stored; the others are not, or have "
         f"changed. All take {size}."
     )
+
+
+def _fineness(stride: int, dimensions: int) -> str:
+    return f"{dimensions} features per {stride} x {stride} pixels"

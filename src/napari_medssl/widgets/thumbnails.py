@@ -50,6 +50,7 @@ class Thumbnails(QObject):
         self._kept: OrderedDict[str, QPixmap] = OrderedDict()
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._reading: str | None = None
+        self._forgotten = 0  # how often
         session.project_changed.connect(self.forget)
         session.images_changed.connect(self.forget)
 
@@ -71,6 +72,7 @@ class Thumbnails(QObject):
         """Forget all of them: the images may have changed."""
         self._kept.clear()
         self._waiting.clear()
+        self._forgotten += 1
 
     def _read_next(self) -> None:
         project = self._session.project
@@ -78,24 +80,25 @@ class Thumbnails(QObject):
             return
         name, _ = self._waiting.popitem()
         self._reading = name
+        moment = self._forgotten
 
         def read(picture: NDArray[np.uint8]) -> None:
             height, width = picture.shape[:2]
             image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-            self._keep(project, name, QPixmap.fromImage(image))
+            self._keep(moment, name, QPixmap.fromImage(image))
 
         def failed(_: BaseException) -> None:  # the project's report tells why it cannot be read
             empty = QPixmap(SIDE // 2, SIDE // 2)
             empty.fill(QColor("transparent"))
-            self._keep(project, name, empty)
+            self._keep(moment, name, empty)
 
         self._session.background(
             lambda: small_picture(project, name), on_result=read, on_failed=failed
         )
 
-    def _keep(self, project: Project, name: str, picture: QPixmap) -> None:
+    def _keep(self, moment: int, name: str, picture: QPixmap) -> None:
         self._reading = None
-        if project is self._session.project:
+        if moment == self._forgotten:
             self._kept[name] = picture
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
