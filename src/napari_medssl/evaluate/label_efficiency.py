@@ -57,7 +57,8 @@ class Line:
     @property
     def name(self) -> str:
         """For tables and plots."""
-        return f"{self.arm}, {KINDS[self.downstream]}"
+        kind = KINDS[self.downstream]
+        return self.arm if self.arm == kind else f"{self.arm}, {kind}"
 
     def mean(self, k: int) -> float:
         """Give the mean over draws."""
