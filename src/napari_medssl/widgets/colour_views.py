@@ -28,6 +28,7 @@ from napari_medssl.widgets.long_work import LongWork
 from napari_medssl.widgets.map_panel import MapPanel
 from napari_medssl.widgets.one_by_one import OneByOne
 from napari_medssl.widgets.pixel_clicks import PixelClicks
+from napari_medssl.widgets.session import in_use
 from napari_medssl.widgets.store_bar import StoreBar
 from napari_medssl.widgets.theme import colors_of, set_role
 
@@ -92,7 +93,7 @@ class ColoursSection(QWidget):
         session.image_changed.connect(self._paint)
         session.project_changed.connect(self._on_store)
         session.viewer.events.theme.connect(self._on_theme)
-        self.destroyed.connect(partial(_leave, self))
+        self.destroyed.connect(partial(_leave, self, session))
         self.refresh()
 
     def _build(self) -> None:
@@ -349,11 +350,10 @@ class ColoursSection(QWidget):
         self.map.set_colors(colors_of(self._session.viewer.theme))
 
 
-def _leave(section: ColoursSection, *_: object) -> None:
+def _leave(section: ColoursSection, session: Session, *_: object) -> None:
     """Take the colours of a section that is gone off the image: nobody else could."""
-    session = section._session
-    section._colouring = None
-    if not session.closed:
+    if in_use(session):
+        section._colouring = None
         section._clicks.set_on(False)
         section._layers.clear()
 

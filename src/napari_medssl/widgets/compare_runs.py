@@ -24,6 +24,7 @@ from napari_medssl.widgets.heat_view import limits_of
 from napari_medssl.widgets.long_work import ProgressRow
 from napari_medssl.widgets.one_by_one import OneByOne
 from napari_medssl.widgets.run_features import Network, RunFeatures, RunState, Wanted
+from napari_medssl.widgets.session import in_use
 from napari_medssl.widgets.theme import colors_of, set_role
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class CompareSection(QWidget):
         session.image_changed.connect(self._catch_up)
         session.project_changed.connect(self._on_project)
         session.viewer.events.theme.connect(self._on_theme)
-        self.destroyed.connect(partial(_leave, self))
+        self.destroyed.connect(partial(_leave, self, session))
         self._list_runs()
 
     def _build(self) -> None:
@@ -402,11 +403,13 @@ class CompareSection(QWidget):
             self.view.set_colors(colors_of(self._session.viewer.theme))
 
 
-def _leave(section: CompareSection, *_: object) -> None:
+def _leave(section: CompareSection, session: Session, *_: object) -> None:
     """End what a section asked for that is gone, and close its window: no click in it would do anything."""
-    session, view = section._session, section.view
+    if not in_use(session):
+        return
+    view = section.view
     section._features.stop()
     section.view, section._networks, section._probe = None, (), None
-    if view is not None and not session.closed:
+    if view is not None:
         session.viewer.window.remove_dock_widget(view)
         view.deleteLater()

@@ -23,7 +23,7 @@ from napari_medssl.widgets.compare_runs import CompareSection
 from napari_medssl.widgets.explorer import Explorer
 from napari_medssl.widgets.image_map import ImagesSection
 from napari_medssl.widgets.outline import Outline
-from napari_medssl.widgets.session import Session
+from napari_medssl.widgets.session import Session, in_use
 from napari_medssl.widgets.similar_section import SimilarSection
 from napari_medssl.widgets.theme import colors_of, style_sheet
 
@@ -170,7 +170,7 @@ class ExplorePanel(QWidget):
 
 def _leave(session: Session, explorer: Explorer, *_: object) -> None:
     """Give the clicks in the image back once the panel is gone, and take its outline away."""
-    if not session.closed:
+    if in_use(session):
         explorer.set_active(False)
         Outline.of(session).show(False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary, ref
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QStandardPaths, Signal
 
 from napari_medssl.errors import MedsslError
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from napari_medssl.widgets.background import Lane
     from napari_medssl.widgets.run_handle import RunHandle
 
-__all__ = ["Problem", "Session"]
+__all__ = ["Problem", "Session", "in_use"]
 
 _log = logging.getLogger(__name__)
 
@@ -404,3 +405,9 @@ def _shut_down_all() -> None:
     """End the sessions of a program that ends without having closed its windows."""
     for session in list(Session._sessions.values()):
         session.shut_down()
+
+
+def in_use(session: Session) -> bool:
+    """Whether the viewer of a session is open: a widget that goes may outlive the session it belonged to."""
+    alive: bool = isalive(session)  # type: ignore[no-untyped-call]
+    return alive and not session.closed
