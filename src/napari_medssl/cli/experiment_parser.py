@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_medssl.cli.options import add_device, add_project
+from napari_medssl.cli.options import add_device, add_masks_as, add_project, add_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -29,11 +29,7 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of masks (default: the project's finished annotations)",
     )
-    parser.add_argument(
-        "--masks-as",
-        choices=("auto", "binary", "classes", "instances", "labels"),
-        help="what the values of the masks mean (default: auto)",
-    )
+    add_masks_as(parser, default=None)
     parser.add_argument("--name", metavar="NAME", help="its name (default: experiment)")
     parser.add_argument(
         "--out", metavar="DIR", help="where it is kept (default: experiments/NAME in the project)"
@@ -73,18 +69,9 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate", action="store_true", help="say how long it would take, and end"
     )
-    parser.add_argument(
-        "--config", metavar="FILE", help="an experiment as YAML or JSON (plan.json)"
+    add_settings(
+        parser, config="an experiment as YAML or JSON (plan.json)", such="pretraining.steps=400"
     )
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one setting, such as pretraining.steps=400; can be given several times",
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness (default: 0)")
     add_device(parser)
 
 

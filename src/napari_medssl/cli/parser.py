@@ -6,7 +6,7 @@ import argparse
 
 from napari_medssl import __version__
 from napari_medssl.cli import experiment_parser, explore_parser, planning_parser
-from napari_medssl.cli.options import add_device, add_project
+from napari_medssl.cli.options import add_device, add_masks_as, add_project, add_settings
 
 __all__ = ["COMMANDS", "build_parser"]
 
@@ -95,7 +95,7 @@ def _init(parser: argparse.ArgumentParser) -> None:
         help="where to make the project (default: beside the images, FOLDER-medssl)",
     )
     parser.add_argument("--masks", metavar="DIR", help="existing masks to import as annotations")
-    _masks_as(parser)
+    add_masks_as(parser)
     parser.add_argument("--flat", action="store_true", help="leave out the images of subfolders")
     parser.add_argument(
         "--channels",
@@ -220,7 +220,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     add_project(parser)
     parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
     parser.add_argument("--truth", required=True, metavar="DIR", help="folder with the true masks")
-    _masks_as(parser)
+    add_masks_as(parser)
     parser.add_argument("--images", nargs="+", metavar="NAME", help="only these images")
     parser.add_argument(
         "--out",
@@ -302,16 +302,6 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("project", nargs="?", metavar="PROJECT", help="a project to check as well")
 
 
-def _masks_as(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--masks-as",
-        choices=("auto", "binary", "classes", "instances", "labels"),
-        default="auto",
-        help="what the values of the masks mean: two values, a class each, an object each, or "
-        "labels written by this program (default: auto, decided from all masks together)",
-    )
-
-
 def _training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--take",
@@ -325,16 +315,7 @@ def _training(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="encoder weights to start from: a file, imagenet (downloads), or none",
     )
-    parser.add_argument("--config", metavar="FILE", help="a job as YAML or JSON")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one setting; can be given several times",
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness (default: 0)")
+    add_settings(parser, config="a job as YAML or JSON")
     add_device(parser)
     parser.description = f"{parser.description}\n{_SETTINGS_HELP}{_ENDING_HELP}".rstrip()
 

@@ -19,7 +19,7 @@ from napari_medssl.project.listing import identity_of
 from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -244,8 +244,10 @@ class EmbeddingStore:
         """Read the features of an image, ready to be asked."""
         return PixelEmbedding(self.read(name), stride=self.stride, shape=self.shape(name))
 
-    def sample(self, count: int, *, seed: int = 0) -> NDArray[np.float32]:
-        """Draw cells from all images, the same number of each.
+    def sample(
+        self, count: int, *, seed: int = 0, names: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Draw cells from images, the same number of each.
 
         Parameters
         ----------
@@ -253,13 +255,15 @@ class EmbeddingStore:
             About so many; all cells where there are fewer.
         seed : int
             Which.
+        names : sequence of str, optional
+            The images; all by default.
 
         Returns
         -------
         ndarray of float32, (N, D)
         """
         rng = np.random.default_rng(seed)
-        names = self.names
+        names = self.names if names is None else names
         if count < len(names):
             chosen = np.linspace(0, len(names) - 1, count).round().astype(int)
             names = tuple(names[i] for i in chosen)

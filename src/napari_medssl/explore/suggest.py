@@ -306,11 +306,4 @@ def _reference(store: EmbeddingStore, annotated: list[str], *, seed: int) -> NDA
             0, keepdims=True
         )
         return middle
-    rng = np.random.default_rng(seed)
-    each = -(-REFERENCE_CELLS // len(annotated))
-    parts = []
-    for name in annotated:
-        cells = store.read(name).reshape(-1, store.dimensions)
-        rows = np.sort(rng.choice(len(cells), min(each, len(cells)), replace=False))
-        parts.append(cells[rows].astype(np.float32))
-    return np.concatenate(parts)
+    return store.sample(REFERENCE_CELLS, seed=seed, names=annotated)

@@ -17,6 +17,7 @@ from napari_medssl.learn.machine import Machine, this_machine
 from napari_medssl.learn.memory import gibibytes
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.pretext import method as pretext_method
+from napari_medssl.learn.trial import duration
 from napari_medssl.plan import Advice, FolderFacts, Recommendation
 
 if TYPE_CHECKING:
@@ -293,10 +294,10 @@ def _steps(at: Situation) -> Decision:
 
 
 def _time(at: Situation) -> Decision:
-    minutes = at.chosen["steps"] * at.seconds_per_step / 60
+    seconds = at.chosen["steps"] * at.seconds_per_step
     return Decision(
-        minutes,
-        f"about {_duration(minutes)}",
+        seconds / 60,
+        f"about {duration(seconds)}",
         f"The bare network was timed just now, which makes {at.seconds_per_step:.2g} s a step; reading large images"
         " adds to it.",
     )
@@ -335,12 +336,6 @@ def _title(method: str) -> str:
 
 def _rounded(steps: float) -> int:
     return 50 * max(1, round(steps / 50))
-
-
-def _duration(minutes: float) -> str:
-    if minutes < 1.5:
-        return f"{max(1, round(60 * minutes))} seconds" if minutes < 0.75 else "a minute"
-    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
 
 
 def _sentence(text: str) -> str:

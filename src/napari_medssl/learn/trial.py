@@ -312,7 +312,7 @@ def _seconds(choice: Choice) -> float:
 def _in_words(best: Choice, tried: list[Choice], *, steps: int, memory: int) -> str:
     """Say what to expect, for example "About 12 minutes: 0.31 s a step, 1.1 GiB of memory; 2 threads"."""
     seconds = _seconds(best)
-    text = f"About {_duration(steps * seconds)}: {_short(seconds)} a step, {gibibytes(memory)} of memory; {best}."
+    text = f"About {duration(steps * seconds)}: {_short(seconds)} a step, {gibibytes(memory)} of memory; {best}."
     slower = [f"{choice} {_short(_seconds(choice))}" for choice in tried if choice is not best]
     return f"{text} Slower: {'; '.join(slower)}." if slower else text
 
@@ -321,7 +321,8 @@ def _short(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say a time in words: ``40 seconds``, ``12 minutes``, ``1.6 hours``."""
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.2g} {unit}"

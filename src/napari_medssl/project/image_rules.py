@@ -37,6 +37,8 @@ __all__ = [
 
 _EXAMPLES = 3
 _SHOWN_VALUES = 8
+_MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "-"))
+"""What tables write where they know nothing, in lower case."""
 
 
 class PatternRule(Config):
@@ -63,7 +65,7 @@ class TableRule(Config):
     table: str = Field(min_length=1)
     """A CSV or TSV file whose first row names the columns: relative to the project folder, or absolute."""
     column: str
-    """The column of the values."""
+    """The column of the values; an empty cell, NA, NaN, none, null or - gives none."""
     image_column: str | None = None
     """The column of the image names; None for the one whose entries are names of images."""
 
@@ -229,7 +231,7 @@ def _by_table(rule: TableRule, images: Sequence[str], path: Path) -> dict[str, s
     values: dict[str, str] = {}
     for row in rows:
         name, value = known.get(_entry(row, image_at)), row[value_at].strip()
-        if name is None or not value:
+        if name is None or value.lower() in _MISSING:
             continue
         if values.setdefault(name, value) != value:
             raise MedsslError(

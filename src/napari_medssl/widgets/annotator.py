@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.annotation_commands import SHORTCUTS
@@ -15,6 +15,7 @@ from napari_medssl.widgets.classes import BACKGROUND
 from napari_medssl.widgets.gl_guard import guard_canvas
 from napari_medssl.widgets.label_store import Annotation, LabelStore, counts_of
 from napari_medssl.widgets.layers import class_colormap, mark
+from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.placement import follow, place
 from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.shortcuts import bind_on_our_layers
@@ -36,7 +37,7 @@ _SAVING = "saving"
 _KEPT = ("brush_size", "opacity", "contour", "contiguous", "preserve_labels", "visible")
 
 
-class Annotator(QObject):
+class Annotator(PerSession):
     """One per session; get it with `Annotator.of`. Lives as long as the viewer, with or without widgets.
 
     Parameters
@@ -54,20 +55,8 @@ class Annotator(QObject):
     hint = Signal(str)
     """A sentence to show beside the buttons."""
 
-    @classmethod
-    def of(cls, session: Session) -> Annotator:
-        """Return the session's annotator, making it on first use."""
-        return cls.find(session) or cls(session)
-
-    @classmethod
-    def find(cls, session: Session) -> Annotator | None:
-        """Return the session's annotator, if it was ever used."""
-        found: Annotator | None = session.findChild(cls)  # Qt's stub promises one
-        return found
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.session = session
         guard_canvas(session.viewer)
         self.store = LabelStore(session)
         self.layer: Labels | None = None

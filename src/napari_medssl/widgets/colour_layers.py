@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QObject
 from scipy import ndimage
 
 from napari_medssl.widgets.gl_guard import guard_canvas
 from napari_medssl.widgets.layers import find_layer, mark, remove_layer
+from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.placement import follow, transforms
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _DARKER = 185
 """Opacity, of 255, of the shade over what is not lit up."""
 
 
-class ColourLayers(QObject):
+class ColourLayers(PerSession):
     """Shows a colouring of the open image, and a part of it lit up; one per session, see `ColourLayers.of`.
 
     Parameters
@@ -37,15 +37,8 @@ class ColourLayers(QObject):
         Whose open image.
     """
 
-    @classmethod
-    def of(cls, session: Session) -> ColourLayers:
-        """Return the session's, making it on first use."""
-        found = session.findChild(cls)
-        return found if isinstance(found, cls) else cls(session)
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._session = session
         guard_canvas(session.viewer)
         self.opacity = 1.0
         self._ends: dict[str, Callable[[], None]] = {}

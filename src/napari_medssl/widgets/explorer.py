@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.query import Point, Query, Region
 from napari_medssl.widgets.features import Features
 from napari_medssl.widgets.gl_guard import guard_canvas
 from napari_medssl.widgets.heat_view import HeatView
+from napari_medssl.widgets.one_by_one import OneByOne
+from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.pixel_clicks import PixelClicks, is_drawing, pixel_at
 from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.shortcuts import bind_on_our_layers
@@ -42,7 +44,7 @@ class _Shown(NamedTuple):
     """Whether it is of the open image's own features, not of the stored ones."""
 
 
-class Explorer(QObject):
+class Explorer(PerSession):
     """One per session; get it with `Explorer.of`.
 
     The examples stay when another image is opened: they may lie in several, and are asked of each.
@@ -60,15 +62,8 @@ class Explorer(QObject):
     heat_changed = Signal()
     """Another map is shown, or none."""
 
-    @classmethod
-    def of(cls, session: Session) -> Explorer:
-        """Return the session's explorer, making it on first use."""
-        found = session.findChild(cls)
-        return found if isinstance(found, cls) else cls(session)
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.session = session
         guard_canvas(session.viewer)
         self.active = False
         self.following = False
@@ -92,8 +87,7 @@ class Explorer(QObject):
         self._stored: EmbeddingStore | None = None
         self._stored_names: frozenset[str] = frozenset()
         self._shown: _Shown | None = None
-        self._comparing = False
-        self._compare_again = False
+        self._comparing = OneByOne(session, self._compare)
         session.image_closing.connect(self._on_image_closing)
         session.image_changed.connect(self._on_image)
         session.runs_changed.connect(self._on_runs)
@@ -353,10 +347,8 @@ class Explorer(QObject):
             self._remove_map()  # it would pass for the answer until the features are here
         if query is None or nothing:
             return
-        if self._comparing:
-            self._compare_again = True
+        if self._comparing.postponed():
             return
-        self._comparing = True
 
         def work() -> NDArray[np.float32]:
             pixels = (
@@ -365,21 +357,17 @@ class Explorer(QObject):
             return pixels(image).heat(query.prototypes(pixels))
 
         def done(heat: NDArray[np.float32]) -> None:
-            self._comparing = False
             same = key == self.features.key(image)
             true = same and (store is self._stored if fine is None else self.features.has(fine))
             if true and image == self.session.image and self._asked() is not None:
                 self._show(heat, _Shown(query, key, fine is not None))
-            self._once_more()
 
         def failed(error: BaseException) -> None:
-            self._comparing = False
             if not self.answered:
                 self._remove_map()
             self.session.problem.emit(Problem.of(error, doing="comparing the pixels"))
-            self._once_more()
 
-        self.session.background(work, on_result=done, on_failed=failed)
+        self._comparing.start(work, on_result=done, on_failed=failed)
 
     def _asked(self) -> Query | None:
         """Give what the map answers now: the pixel under the cursor while it is followed, else the query."""
@@ -387,11 +375,6 @@ class Explorer(QObject):
             return self.query
         y, x = self._cursor
         return Query(points=(Point(image=self.session.image, y=y, x=x),))
-
-    def _once_more(self) -> None:
-        if self._compare_again:
-            self._compare_again = False
-            self._compare()
 
     def _show(self, heat: NDArray[np.float32], shown: _Shown) -> None:
         try:

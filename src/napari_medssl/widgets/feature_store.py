@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Failed, Started
@@ -20,6 +20,8 @@ from napari_medssl.explore.store import (
 from napari_medssl.explore.store_plan import Plan, expected_plan
 from napari_medssl.project.listing import identity_of
 from napari_medssl.widgets.explorer import Explorer
+from napari_medssl.widgets.one_by_one import OneByOne
+from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def _plan(project: Project, known: Index | None, budget: int | None, *, complete
     return expected_plan(project, known, stride=stride, dimensions=dimensions)
 
 
-class FeatureStore(QObject):
+class FeatureStore(PerSession):
     """One per session; get it with `FeatureStore.of`.
 
     Parameters
@@ -127,22 +129,15 @@ class FeatureStore(QObject):
     changed = Signal()
     """`standing`, `budget` or the stand of the job differ."""
 
-    @classmethod
-    def of(cls, session: Session) -> FeatureStore:
-        """Return the session's, making it on first use."""
-        found = session.findChild(cls)
-        return found if isinstance(found, cls) else cls(session)
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._session = session
         self._explorer = Explorer.of(session)
         self.standing: Standing | None = None
         """None while it is not known."""
         self.budget: int | None = None
         """Bytes that the features may take; as many as the decoded images if None."""
         self._asked: tuple[object, ...] = ()
-        self._reading = self._again = False
+        self._reading = OneByOne(session, self.refresh)
         self._watched = False
         session.project_changed.connect(self.refresh)
         session.images_changed.connect(self.refresh)
@@ -231,21 +226,16 @@ class FeatureStore(QObject):
             self._asked, self.standing = asked, None
             self._offer()
             self.changed.emit()
-        if self._reading:
-            self._again = True
+        if self._reading.postponed():
             return
-        self._reading = True
 
         def done(standing: Standing) -> None:
-            self._reading = False
             if asked == self._asked:
                 self.standing = standing
                 self._offer()
                 self.changed.emit()
-            self._look_again()
 
         def failed(error: BaseException) -> None:
-            self._reading = False
             problem = Problem.of(error, doing="looking for stored features")
             if asked == self._asked:
                 why = problem.sentence
@@ -253,9 +243,8 @@ class FeatureStore(QObject):
                 self._offer()
                 self.changed.emit()
             session.problem.emit(problem)
-            self._look_again()
 
-        session.background(
+        self._reading.start(
             lambda: Standing.of(project, run, source, budget), on_result=done, on_failed=failed
         )
 
@@ -265,11 +254,6 @@ class FeatureStore(QObject):
             self._explorer.offer_stored(None, ())
         else:
             self._explorer.offer_stored(standing.store, standing.stored)
-
-    def _look_again(self) -> None:
-        if self._again:
-            self._again = False
-            self.refresh()
 
     def _on_explorer(self) -> None:
         if self._asked and self._asked[2] != self._explorer.source:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QTimer, Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.annotate import above, fill_in
@@ -16,6 +16,7 @@ from napari_medssl.widgets.feature_store import FeatureStore
 from napari_medssl.widgets.folder_search import FolderSearch
 from napari_medssl.widgets.label_store import Annotation, counts_of
 from napari_medssl.widgets.outline import put_label
+from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Rule(NamedTuple):
     """Whether labels that are there may be covered."""
 
 
-class FolderLabels(QObject):
+class FolderLabels(PerSession):
     """One per session; get it with `FolderLabels.of`.
 
     Parameters
@@ -61,15 +62,8 @@ class FolderLabels(QObject):
     changed = Signal()
     """`running`, `done` or `outcome` differ."""
 
-    @classmethod
-    def of(cls, session: Session) -> FolderLabels:
-        """Return the session's, making it on first use."""
-        found = session.findChild(cls)
-        return found if isinstance(found, cls) else cls(session)
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._session = session
         self._store = FeatureStore.of(session)
         self.running = False
         self.done = 0

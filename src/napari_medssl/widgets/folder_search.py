@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_medssl.explore.ranking import Match, ranked, search
 from napari_medssl.widgets.explorer import Explorer
 from napari_medssl.widgets.feature_store import FeatureStore
+from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Search(QObject):
         self.arrived.emit(self, batch)
 
 
-class FolderSearch(QObject):
+class FolderSearch(PerSession):
     """One per session; get it with `FolderSearch.of`.
 
     Parameters
@@ -96,15 +97,8 @@ class FolderSearch(QObject):
     started = Signal()
     """Another search has begun, or the last one was forgotten."""
 
-    @classmethod
-    def of(cls, session: Session) -> FolderSearch:
-        """Return the session's, making it on first use."""
-        found = session.findChild(cls)
-        return found if isinstance(found, cls) else cls(session)
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._session = session
         self._explorer = Explorer.of(session)
         self._store = FeatureStore.of(session)
         self.least = False

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 
 from napari_medssl.explore.annotate import above
 from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.explorer import Explorer
 from napari_medssl.widgets.layers import find_layer, mark
+from napari_medssl.widgets.one_by_one import OneByOne
+from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.placement import transforms
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ __all__ = ["Outline", "put_label"]
 _COLOUR = "#7cff6b"
 
 
-class Outline(QObject):
+class Outline(PerSession):
     """One per session; get it with `Outline.of`.
 
     Parameters
@@ -37,15 +39,8 @@ class Outline(QObject):
     changed = Signal()
     """A setting or `mask` differs."""
 
-    @classmethod
-    def of(cls, session: Session) -> Outline:
-        """Return the session's, making it on first use."""
-        found = session.findChild(cls)
-        return found if isinstance(found, cls) else cls(session)
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._session = session
         self._explorer = Explorer.of(session)
         self.shown = False
         self.chosen: float | None = None
@@ -58,7 +53,7 @@ class Outline(QObject):
         """Whether labels that are there may be covered."""
         self.mask: NDArray[np.bool_] | None = None
         """What is similar enough in the open image; None while that is not known."""
-        self._working = self._again = False
+        self._work = OneByOne(session, self._update)
         self._explorer.heat_changed.connect(self._update)
         self._explorer.view.changed.connect(self._on_view)
         self._outlined: float | None = None
@@ -135,38 +130,27 @@ class Outline(QObject):
             self._explorer.view.remove("outline")
             self.changed.emit()
             return
-        if self._working:
-            self._again = True
+        if self._work.postponed():
             return
-        self._working = True
         heat, threshold = np.asarray(layer.data), self.threshold
         smoothing, area = self.smoothing, self.minimum_area
 
         def done(mask: NDArray[np.bool_]) -> None:
-            self._working = False
             self._outlined = threshold
             found = self._explorer.heat
             if self.shown and found is not None and found.data is heat:
                 self.mask = mask
                 self._draw(mask)
                 self.changed.emit()
-            self._once_more()
 
         def failed(error: BaseException) -> None:
-            self._working = False
             self._session.show_error(error, doing="outlining what is similar")
-            self._once_more()
 
-        self._session.background(
+        self._work.start(
             lambda: above(heat, threshold, smoothing=smoothing, minimum_area=area),
             on_result=done,
             on_failed=failed,
         )
-
-    def _once_more(self) -> None:
-        if self._again:
-            self._again = False
-            self._update()
 
     def _draw(self, mask: NDArray[np.bool_]) -> None:
         viewer, image_layer = self._session.viewer, self._session.image_layer

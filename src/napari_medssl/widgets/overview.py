@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_medssl.widgets.one_by_one import OneByOne
+
 if TYPE_CHECKING:
     from napari_medssl.project import Project
     from napari_medssl.widgets.session import Session
@@ -63,8 +65,7 @@ class Overview(QObject):
         super().__init__(session)
         self._session = session
         self.annotated = Annotated()
-        self._reading = False
-        self._again = False
+        self._reading = OneByOne(session, self.refresh)
         session.project_changed.connect(self._on_project)
         session.labels_changed.connect(self.refresh)
 
@@ -73,27 +74,18 @@ class Overview(QObject):
         project = self._session.project
         if project is None:
             return
-        if (
-            self._reading
-        ):  # one reading at a time, and one more after it if things changed meanwhile
-            self._again = True
+        if self._reading.postponed():  # one more after it: things changed meanwhile
             return
-        self._reading = True
 
         def show(found: Annotated) -> None:
-            self._reading = False
             if self._session.project is project:
                 self.annotated = found
                 self.changed.emit()
-            if self._again or self._session.project is not project:
-                self._again = False
-                self.refresh()
 
         def failed(error: BaseException) -> None:
-            self._reading = False
             self._session.show_error(error, doing="reading the annotations")
 
-        self._session.background(lambda: Annotated.of(project), on_result=show, on_failed=failed)
+        self._reading.start(lambda: Annotated.of(project), on_result=show, on_failed=failed)
 
     def _on_project(self) -> None:
         self.annotated = Annotated()

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor, QImage, QPixmap
 
 from napari_medssl.widgets.image_view import Picture
+from napari_medssl.widgets.per_session import PerSession
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +26,7 @@ SIDE = 96
 _KEPT = 2_000
 
 
-class Thumbnails(QObject):
+class Thumbnails(PerSession):
     """One per session; get it with `Thumbnails.of`.
 
     Parameters
@@ -37,15 +38,8 @@ class Thumbnails(QObject):
     arrived = Signal(str)
     """The picture of this image is there now."""
 
-    @classmethod
-    def of(cls, session: Session) -> Thumbnails:
-        """Return the session's, making it on first use."""
-        found = session.findChild(cls)
-        return found if isinstance(found, cls) else cls(session)
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._session = session
         self._project: Project | None = None
         self._kept: OrderedDict[str, QPixmap] = OrderedDict()
         self._waiting: OrderedDict[str, None] = OrderedDict()

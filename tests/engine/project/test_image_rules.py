@@ -77,6 +77,14 @@ def test_a_table_may_name_images_in_any_column_with_or_without_folder_and_extens
     assert table_columns(tmp_path / "list.csv") == rows[0]
 
 
+def test_what_tables_write_for_nothing_is_no_value(tmp_path: Path) -> None:
+    text = "file,patient\np1/a.png,NA\np1/b.png,-\np2/a.png, NaN \np2/c.tif,nancy\nd.nii.gz,\n"
+    assert values_of(tmp_path, text, "patient") == {
+        "p2/c.tif/t0": "nancy",
+        "p2/c.tif/t1": "nancy",
+    }
+
+
 def test_a_name_that_two_files_have_names_neither(tmp_path: Path) -> None:
     assert values_of(tmp_path, "file,group\na.png,1\nb.png,2\n", "group") == {"p1/b.png": "2"}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_medssl.evaluate.results import Cell
     from napari_medssl.learn.networks import ModelSpec
 
-__all__ = ["Costs", "Pace", "duration", "timed"]
+__all__ = ["Costs", "Pace", "timed"]
 
 FOREST_PIXELS_PER_SECOND = 100_000
 """Order of magnitude of a forest's prediction on one core, and of its fit."""
@@ -124,12 +124,3 @@ def timed(spec: ModelSpec, job: ExperimentJob, device: torch.device) -> tuple[fl
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def duration(seconds: float) -> str:
-    """Say a time in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "survey"]
 
-MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "-"))
-"""What tables write where they know no group."""
-
 
 @dataclass(frozen=True)
 class Ground:
@@ -72,11 +69,7 @@ def survey(project: Project, job: ExperimentJob) -> Ground:
     notes = []
     if len(known) < len(names):
         notes.append(f"{len(names) - len(known)} images have no annotated pixel and are left out.")
-    groups = {
-        name: value
-        for name, value in project.groups().items()
-        if value.strip().lower() not in MISSING
-    }
+    groups = project.groups()
     units = {name: groups.get(name, split_plane(name)[0]) for name in project.images}
     _check_files(units)
     alone = sum(name not in groups for name in known)

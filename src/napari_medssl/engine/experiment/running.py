@@ -10,7 +10,7 @@ import torch
 
 from napari_medssl.engine.experiment.baselines import GRID, Forests, threshold_masks
 from napari_medssl.engine.experiment.cells import cells_of
-from napari_medssl.engine.experiment.estimate import Costs, Pace, duration, timed
+from napari_medssl.engine.experiment.estimate import Costs, Pace, timed
 from napari_medssl.engine.experiment.ground import survey
 from napari_medssl.engine.experiment.probing import apply_probes, fit_probes
 from napari_medssl.engine.experiment.scoring import Scorer
@@ -27,6 +27,7 @@ from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.networks import ModelSpec
 from napari_medssl.learn.predict import Tiles, predict_labels
 from napari_medssl.learn.transfer import build_model
+from napari_medssl.learn.trial import duration
 from napari_medssl.project import Project
 from napari_medssl.project.checkpoint import WriteError
 from napari_medssl.project.locks import held
