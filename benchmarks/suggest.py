@@ -32,7 +32,7 @@ from napari_medssl.explore.live_probe import Annotated, LiveConfig, LiveProbe
 from napari_medssl.explore.neighbours import Folder
 from napari_medssl.explore.store import EmbeddingStore
 from napari_medssl.explore.suggest import suggest
-from napari_medssl.explore.uncertainty import uncertain_images
+from napari_medssl.explore.uncertainty import SHARE, uncertain_images
 from napari_medssl.project import load_truth
 
 ARMS = ("random", "typical", "farthest", "uncertain")
@@ -54,6 +54,7 @@ class Bench:
     test: int
     random: int
     pool: int
+    share: float
 
     def divide(self, draw: int) -> tuple[list[str], list[str]]:
         """Give pool and test images."""
@@ -95,7 +96,9 @@ class Bench:
                     self.annotated(chosen)
                 )
                 left = [name for name in pool if name not in chosen]
-                measured = uncertain_images(self.store, layer.probabilities, names=left)
+                measured = uncertain_images(
+                    self.store, layer.probabilities, names=left, share=self.share
+                )
                 uncertain = {item.image: item for item in measured}
             found = suggest(
                 self.store, self.folder, annotated=chosen, count=1,
@@ -155,6 +158,8 @@ def main() -> None:
     parser.add_argument("--source", default="mix")
     parser.add_argument("--k", type=int, nargs="+", default=[5])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first-draw", type=int, default=0, help="others for what is tuned")
+    parser.add_argument("--share", type=float, default=SHARE, help="of an image, for `uncertain`")
     parser.add_argument("--random", type=int, default=5, help="random choices per draw")
     parser.add_argument("--test", type=int, default=40, help="test units at most")
     parser.add_argument("--pool", type=int, default=500, help="images to choose from at most")
@@ -181,9 +186,10 @@ def main() -> None:
         test=options.test,
         random=options.random,
         pool=options.pool,
+        share=options.share,
     )
     table = Table(options.csv)
-    for draw in range(options.draws):
+    for draw in range(options.first_draw, options.first_draw + options.draws):
         for k in options.k:
             for arm in options.arms:
                 cell = Cell(arm, "probe", k, draw, "test")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_medssl.engine.api import (
+        assess,
         colours,
         compare,
         embed,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         recommend,
         resume,
         similar,
+        suggest,
     )
     from napari_medssl.project import Project, Run
 
@@ -37,6 +39,7 @@ except ImportError:  # a source tree that was never built
 _HOME = {
     "Project": "napari_medssl.project",
     "Run": "napari_medssl.project",
+    "assess": "napari_medssl.engine.api",
     "colours": "napari_medssl.engine.api",
     "compare": "napari_medssl.engine.api",
     "embed": "napari_medssl.engine.api",
@@ -52,12 +55,14 @@ _HOME = {
     "recommend": "napari_medssl.engine.api",
     "resume": "napari_medssl.engine.api",
     "similar": "napari_medssl.engine.api",
+    "suggest": "napari_medssl.engine.api",
 }
 
 __all__ = [
     "Project",
     "Run",
     "__version__",
+    "assess",
     "colours",
     "compare",
     "embed",
@@ -73,6 +78,7 @@ __all__ = [
     "recommend",
     "resume",
     "similar",
+    "suggest",
 ]
 
 

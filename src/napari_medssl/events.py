@@ -102,7 +102,7 @@ class Saved(Event):
     """A file is complete on disk."""
 
     event: Literal["saved"] = "saved"
-    what: Literal["last", "best", "prediction", "embedding", "heat", "report", "export"]
+    what: Literal["last", "best", "prediction", "mask", "embedding", "heat", "report", "export"]
     path: str
     step: int = 0
     image: str = ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from napari_medssl.config import Config
 
-__all__ = ["Advice", "FolderFacts", "Recommendation"]
+__all__ = ["Advice", "FolderFacts", "Recommendation", "fine_tuning_mode"]
+
+MANY_ANNOTATED = 20
+"""Annotated images from which on everything is trained."""
 
 
 class FolderFacts(Config):
@@ -67,3 +70,15 @@ class Recommendation(Config):
             f"{value['method']}, {value['encoder']}, {training['patch_size']} px,"
             f" batch {training['batch_size']}, {training['steps']} steps, {value['time']} on {value['device']}"
         )
+
+
+def fine_tuning_mode(annotated: int) -> tuple[Literal["frozen", "full"], str]:
+    """Say what to train with so many annotated images, and why, in a sentence."""
+    images = f"{annotated} image{'' if annotated == 1 else 's'}" if annotated else "no image"
+    verb = "is" if annotated <= 1 else "are"
+    if annotated >= MANY_ANNOTATED:
+        return "full", f"{images} {verb} annotated, enough to train everything."
+    return (
+        "frozen",
+        f"So far {images} {verb} annotated: from few, the decoder learns best while the encoder keeps what it knows.",
+    )

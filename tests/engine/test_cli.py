@@ -123,12 +123,12 @@ def test_predict_project_and_bare_folder(folder: Path, project: Project, shell: 
     np.testing.assert_array_equal(labels, tifffile.imread(inside))
 
 
-def test_keep_leaves_predictions_alone(folder: Path, project: Project, shell: Shell) -> None:
+def test_skip_done_leaves_predictions_alone(folder: Path, project: Project, shell: Shell) -> None:
     out = folder / "kept"
     argv = ["predict", project.path, "--run", "latest", "--out", out, "--device", "cpu"]
     shell(*argv, "--images", "n0.tif")
     before = (out / "n0.tif").stat().st_mtime_ns
-    events = shell.events(*argv, "--keep")
+    events = shell.events(*argv, "--skip-done")
     assert {event.image for event in events if event.event == "saved"} == {
         "n1.tif",
         "n2.tif",

@@ -14,6 +14,7 @@ from scipy import stats
 from napari_medssl import Project
 from napari_medssl.cli import main
 from napari_medssl.engine.experiment.ablations import ABLATIONS, ablation_arms
+from napari_medssl.engine.experiment.cells import cells_of
 from napari_medssl.engine.experiment.forest import forest_features
 from napari_medssl.engine.experiment.plan import ExperimentJob, standard_arms
 from napari_medssl.engine.experiment.probing import fit_probe
@@ -125,6 +126,46 @@ def test_images_that_score_are_seen_by_no_training(place):
     split = divide([f"{n}.png" for n in range(10)], {}, test=0.3, validation=0.2, seed=0)
     assert set(teaching.images) == set(split.pool)
     assert Project.open(place / "project").annotations.annotated() == ()
+
+
+def test_annotation_rates_become_units_with_all_of_them_besides():
+    job = ExperimentJob(project="p", rates=(0.02, 0.1, 0.3), tune="both", tune_draws=1, draws=2)
+    cells = cells_of(job, pool=20, classes=1)
+    for mode in ("full", "frozen"):
+        tuned = [cell for cell in cells if (cell.arm, cell.downstream) == ("scratch", mode)]
+        assert [cell.k for cell in tuned] == [1, 2, 6, 20]
+    probes = [cell for cell in cells if (cell.arm, cell.downstream) == ("scratch", "probe")]
+    assert [(cell.k, cell.draw) for cell in probes] == [
+        (k, d) for k in (1, 2, 6, 20) for d in (0, 1)
+    ]
+    with pytest.raises(MedsslError, match="shares above 0 and up to 1"):
+        ExperimentJob.parse({"project": "p", "rates": [0.1, 2]})
+
+
+def test_the_integrated_criterion_is_reported(place, capsys):
+    changes = {
+        "arms": [arm.model_dump() for arm in standard_arms((), ())],
+        "rates": (0.2, 0.6),
+        "draws": 1,
+        "tune_draws": 0,
+        "forest": False,
+        "supervised": False,
+    }
+    events = list(execute(job_of(place, **changes)))
+    assert any(
+        getattr(event, "text", "").endswith("all of them are annotated as well.")
+        for event in events
+    )
+    folder = place / "project" / "experiments" / "experiment"
+    rows = {(row.arm, row.k, row.draw): row.dice for row in Table(folder / "results.csv").rows}
+    few, some, everything = (rows["scratch", k, 0] for k in (1, 3, 5))
+    expected = (few + some) / 2 / everything
+    report = (folder / "report.md").read_text()
+    assert f"| scratch, linear probe | {expected:.3f}" in report
+    command = ["ranks", str(folder / "results.csv"), "--downstream", "probe"]
+    assert main([*command, "--by", "dice"]) == 0
+    assert "scratch" in capsys.readouterr().out
+    assert main(command) == 0
 
 
 def test_groups_are_never_divided_and_draws_grow_by_keeping_what_they_had():

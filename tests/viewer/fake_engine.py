@@ -32,9 +32,19 @@ from napari_medssl.events import (
 )
 from napari_medssl.explore.store import Entry, Index, file_of, index_path, store_path
 from napari_medssl.plan import Advice, FolderFacts, Recommendation
-from napari_medssl.project import Project, Run, write_tiff_labels
+from napari_medssl.project import Project, Run, read_labels, write_tiff_labels
+from napari_medssl.project.checkpoint import write_tiff
 from napari_medssl.project.entries import digest_of
+from napari_medssl.project.label_exports import label_export
 from napari_medssl.project.listing import identity_of
+from napari_medssl.project.prediction_table import (
+    PredictionRow,
+    add_to_table,
+    predicted_images,
+    prediction_name,
+    weights_digest,
+)
+from napari_medssl.project.project import PREDICTED_MAPS, PredictedMap
 
 DEVICE = Device(name="cpu", label="CPU, 2 threads", reason="there is no GPU")
 PLAN = Recommendation(
@@ -128,8 +138,11 @@ class Predict(Config):
     folder: str | None = None
     run: str
     out: str | None = None
+    out_format: Literal["tiff", "png", "ome-zarr"] = "tiff"
     images: tuple[str, ...] | None = None
     overwrite: bool = True
+    probabilities: bool = False
+    uncertainty: bool = False
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
@@ -190,12 +203,30 @@ class Control:
         return not self.stopped
 
 
-def segment(project: Project, run: str, image: str) -> Path:
+def run_of(project: Project, name: str) -> Run:
+    return Run(name) if Path(name).is_dir() else project.run(name)
+
+
+def segment(project: Project, run: str, image: str, maps: tuple[PredictedMap, ...] = ()) -> Path:
+    found = run_of(project, run)
+    name = prediction_name(project, found)
     grey = project.grey(image)
     labels = np.where(grey > grey.mean(), 2, 1).astype(np.uint16)
-    path = project.prediction_path(run, image)
+    path = project.prediction_path(name, image)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tiff_labels(path, labels, note={})
+    chances = np.stack([1 - grey, grey]).astype(np.float16)
+    for which in maps:
+        values = chances if which == "probability" else chances.min(0)
+        write_tiff(project.predicted_map_path(name, image, which), values, note={"values": [1, 2]})
+    row = PredictionRow(
+        uncertainty=0.5,
+        shares={"background": 0.5, "foreground": 0.5},
+        objects=None,
+        bytes=path.stat().st_size,
+        weights=weights_digest(found.weights()),
+    )
+    add_to_table(project, name, image, row, classes=["background", "foreground"])
     return path
 
 
@@ -266,14 +297,26 @@ def train(
 
 def predict(job: Predict, control: Control) -> None:
     project = Project.open(str(job.project))
-    names = project.images
+    run = run_of(project, job.run)
+    name_of_run = prediction_name(project, run)
+    wanted = {"probability": job.probabilities, "uncertainty": job.uncertainty}
+    maps = tuple(which for which in PREDICTED_MAPS if wanted[which])
+    done = predicted_images(project, name_of_run, weights_digest(run.weights()))
+    names = [name for name in project.images if job.overwrite or job.out or name not in done]
+    export = None
+    if job.out is not None:
+        classes = project.settings.classes
+        folder = Path(job.out)
+        export = label_export(job.out_format, folder, project, names, classes=classes, note={})
     say(Started(kind="predict", title="Predicting", total=len(names), device=DEVICE))
     for step, name in enumerate(names, start=1):
         if not control.wait(step):
             say(Done(stopped=True, summary=f"{step - 1} of {len(names)} images predicted."))
             return
-        path = segment(project, job.run, name)
+        path = segment(project, job.run, name, maps)
         say(Saved(what="prediction", path=str(path), image=name))
+        if export is not None:
+            export.write(name, read_labels(path))
         say(Progress(step=step, total=len(names), rate=10.0, eta=0.1))
     say(Done(summary=f"{len(names)} images predicted."))
 
@@ -347,7 +390,7 @@ def run_job(path: str) -> None:
 def answer(request: Request) -> dict[str, Any]:
     project = Project.open(request.project)
     if request.request == "predict":
-        path = segment(project, request.run, request.image)
+        path = segment(project, request.run, request.image, request.maps)
         return {"path": path.relative_to(project.path).as_posix(), "seconds": 0.01}
     if request.request == "preview":
         path = project.path / "derived" / "preview.tif"

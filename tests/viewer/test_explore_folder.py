@@ -147,6 +147,9 @@ def test_similarity_becomes_annotation_and_hand_drawn_labels_stay(
     drawn = np.zeros((64, 80), np.uint16)
     drawn[28:32] = 1
     session.project.annotations.write("b.png", drawn)
+    finished = np.zeros((90, 70), np.uint16)
+    finished[0] = 1
+    session.project.annotations.write("c.png", finished, done=True)
     session.labels_changed.emit()
     store = stored(trained, until)
     explorer.ask(30, 25)
@@ -171,12 +174,12 @@ def test_similarity_becomes_annotation_and_hand_drawn_labels_stay(
 
     QTest.mouseClick(section.folder.start, LEFT)
     until(lambda: labels.all.isEnabled())
-    until(lambda: session.overview.annotated.images == ("a.png", "b.png"))
+    until(lambda: session.overview.annotated.images == ("a.png", "b.png", "c.png"))
     before = session.project.annotations.read("b.png")
     QTest.mouseClick(labels.all, LEFT)
     until(lambda: labels.box is not None)
     assert "3 images" in labels.box.text()
-    assert "annotated already, in 2 of them, stays as it is" in labels.box.informativeText()
+    assert "annotated already, in 3 of them, stays as it is" in labels.box.informativeText()
     labels.box.reject()  # nothing happens
     assert not labels._labels.running
     np.testing.assert_array_equal(session.project.annotations.read("b.png"), before)
@@ -192,6 +195,8 @@ def test_similarity_becomes_annotation_and_hand_drawn_labels_stay(
     expected = np.where(mask & (drawn == 0), 2, drawn)
     assert (expected == 2).any()
     np.testing.assert_array_equal(session.project.annotations.read("b.png"), expected)
+    np.testing.assert_array_equal(session.project.annotations.read("c.png"), finished)
+    assert "1 image marked done" in labels.text.text()
     assert (layer.data == 2).any()  # the open image, through its layer
     assert trained.problems == []
 

@@ -82,7 +82,7 @@ def test_a_full_disk(opened, until, disk, close_window) -> None:
     assert banner.isVisible()
     assert "cannot be written" in banner.sentence.text()
     assert "kept here" in banner.advice.text()
-    assert opened.steps["Annotate"].content.saved.text() == "NOT SAVED"
+    assert opened.steps["Annotate"].content.header.saved.text() == "NOT SAVED"
 
     session.open_image("b.png")  # and back: nothing is lost by that
     until(lambda: annotator.image == "b.png" and annotator.layer is not None)

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medssl.cli import explore, planning
+from napari_medssl.cli import evaluating, explore, planning, suggesting
 from napari_medssl.cli.arguments import is_run_folder, open_project, open_run, run_job
 from napari_medssl.cli.display import Sink, stop_on_signal
-from napari_medssl.cli.experiment import experiment
+from napari_medssl.cli.experiment import experiment, ranks
 from napari_medssl.cli.settings import assign, fields, read_config
 from napari_medssl.config import ConfigError
 from napari_medssl.errors import MedsslError
@@ -129,7 +129,14 @@ def _predict(args: argparse.Namespace, sink: Sink) -> int:
     from napari_medssl.project.listing import is_project
 
     place = given(args.project)
-    job: dict[str, Any] = {"kind": "predict", "overwrite": not args.keep}
+    job: dict[str, Any] = {
+        "kind": "predict",
+        "overwrite": not args.skip_done,
+        "out_format": args.format,
+        "probabilities": args.probabilities,
+        "uncertainty": args.uncertainty,
+        "objects": args.objects,
+    }
     if is_project(place) or place.name == "project.json":
         project = open_project(args.project)
         run = args.run if is_run_folder(args.run) else open_run(project, args.run).name
@@ -167,28 +174,6 @@ def _export(args: argparse.Namespace, sink: Sink) -> int:
         "overwrite": args.overwrite,
     }
     return run_job(job, sink)
-
-
-def _evaluate(args: argparse.Namespace, sink: Sink) -> int:
-    from napari_medssl.engine.predicting import score, with_truth
-    from napari_medssl.project import load_truth
-
-    project = open_project(args.project)
-    run = open_run(project, args.run)
-    out = Path(args.out) if args.out else run.path / "evaluation.json"
-    if out.suffix not in (".json", ".csv"):
-        raise ConfigError(f"--out {out}: scores are written as .json or .csv.")
-    truth = load_truth(project, args.truth, masks_as=args.masks_as)
-    names, skipped = with_truth(project, run, args.images, truth)
-    job = {"kind": "predict", "project": str(project.path), "run": run.name, "images": names}
-    code = run_job(_with_device(job, args), sink)
-    if code != DONE:
-        return code
-    evaluation = score(project, run, truth, names, skipped)
-    (evaluation.to_csv if out.suffix == ".csv" else evaluation.to_json)(out)
-    data = {**evaluation.model_dump(mode="json"), "path": str(out)}
-    sink.result(data, f"{evaluation.table()}\n\nwritten to {out}")
-    return DONE
 
 
 def _runs(args: argparse.Namespace, sink: Sink) -> int:
@@ -259,13 +244,16 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sink], int]] = {
     "finetune": _finetune,
     "resume": _resume,
     "predict": _predict,
-    "evaluate": _evaluate,
+    "evaluate": evaluating.evaluate,
+    "assess": evaluating.assess,
     "export": _export,
     "embed": explore.embed,
     "similar": explore.similar,
     "neighbours": explore.neighbours,
     "colours": explore.colours,
+    "suggest": suggesting.suggest,
     "experiment": experiment,
+    "ranks": ranks,
     "runs": _runs,
     "describe": _describe,
     "demo": _demo,

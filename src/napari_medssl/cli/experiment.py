@@ -1,12 +1,15 @@
-"""The command `medssl experiment`: compare pretraining methods on a folder with full truth."""
+"""The commands `medssl experiment` and `medssl ranks`: compare pretraining methods, on one folder and over several."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_medssl.cli.arguments import open_project, run_job
+from napari_medssl.cli.arguments import DONE, open_project, run_job
+from napari_medssl.cli.listing import table
 from napari_medssl.cli.settings import assign, fields, read_config
 from napari_medssl.config import ConfigError
+from napari_medssl.project.checkpoint import read_json
+from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
     import argparse
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from napari_medssl.cli.display import Sink
     from napari_medssl.engine.experiment.plan import Start
 
-__all__ = ["experiment"]
+__all__ = ["experiment", "ranks"]
 
 
 def experiment(args: argparse.Namespace, sink: Sink) -> int:
@@ -22,6 +25,7 @@ def experiment(args: argparse.Namespace, sink: Sink) -> int:
     from napari_medssl.engine.describe import describe
     from napari_medssl.engine.experiment.ablations import ABLATIONS, ablation_arms
     from napari_medssl.engine.experiment.plan import ExperimentJob, standard_arms
+    from napari_medssl.evaluate.annotation_rates import PAPER_RATES
 
     job: dict[str, Any] = read_config(args.config) if args.config else {}
     if job.get("kind", "experiment") != "experiment":
@@ -53,12 +57,14 @@ def experiment(args: argparse.Namespace, sink: Sink) -> int:
         starts: tuple[Start, ...] = ("none",) if start == "none" else ("none", start)
         arms = standard_arms(args.methods or known, starts)
         job["arms"] = [arm.model_dump() for arm in arms]
-    given = {
+    options = {
         "truth": args.truth,
         "masks_as": args.masks_as,
         "name": args.name,
         "out": args.out,
         "units": args.units,
+        "rates": args.rates if args.rates is None else args.rates or PAPER_RATES,
+        "tune": args.tune,
         "draws": args.draws,
         "tune_units": args.tune_units,
         "tune_draws": args.tune_draws,
@@ -69,10 +75,42 @@ def experiment(args: argparse.Namespace, sink: Sink) -> int:
         "supervised": args.supervised or None,
         "forest": False if args.no_forest else None,
     }
-    job |= {key: value for key, value in given.items() if value is not None}
+    job |= {key: value for key, value in options.items() if value is not None}
     if args.units is not None and args.tune_units is None and "tune_units" not in job:
         job["tune_units"] = args.units
     if args.draws is not None and args.tune_draws is None and "tune_draws" not in job:
         job["tune_draws"] = min(args.draws, ExperimentJob.model_fields["tune_draws"].default)
     assign(job, args.settings, fields(ExperimentJob.model_json_schema()))
     return run_job(job, sink)
+
+
+def ranks(args: argparse.Namespace, sink: Sink) -> int:
+    """Carry out ``medssl ranks``."""
+    from napari_medssl.evaluate.annotation_table import mean_ranks
+    from napari_medssl.evaluate.results import Table
+
+    projects, pools = {}, {}
+    for text in args.results:
+        path = given(text)
+        if not path.is_file():
+            raise ConfigError(f"There is no file {path}.", advice="Give results.csv files.")
+        rows = Table(path).rows
+        projects[text] = rows
+        plan = path.with_name("plan.json")
+        if args.by == "iqc":
+            if not plan.is_file() or not read_json(plan).get("rates"):
+                raise ConfigError(
+                    f"{path} is not of an experiment over annotation rates, so it has no IQC.",
+                    advice="Rank by dice, or experiment with --rates.",
+                )
+            pools[text] = max(row.k for row in rows)
+    found = mean_ranks(
+        projects,
+        downstream=args.downstream,
+        scored_on=args.scored_on,
+        pools=pools if args.by == "iqc" else None,
+    )
+    ordered = dict(sorted(found.items(), key=lambda item: item[1]))
+    lines = [[name, f"{rank:.2f}"] for name, rank in ordered.items()]
+    sink.result({"ranks": ordered}, table(["arm", "mean rank"], lines))
+    return DONE

@@ -1,4 +1,4 @@
-"""What can be typed after `medssl experiment`, with its help."""
+"""What can be typed after `medssl experiment` and `medssl ranks`, with its help."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--units", nargs="+", type=int, metavar="K", help="annotated units (default: 1 2 4 8)"
     )
+    parser.add_argument(
+        "--rates",
+        nargs="*",
+        type=float,
+        metavar="R",
+        help="instead of numbers of units: shares of them, and all of them besides, so that the report has the "
+        "integrated quality criterion (IQC); alone, the evaluation paper's .01 .02 .04 .08 .16 .32 .64",
+    )
+    parser.add_argument(
+        "--tune",
+        choices=("full", "frozen", "both"),
+        help="fine-tune whole networks (default), with a frozen encoder, or both",
+    )
     parser.add_argument("--draws", type=int, metavar="N", help="draws of them (default: 5)")
     parser.add_argument(
         "--tune-units", nargs="+", type=int, metavar="K", help="fine-tune for these (default: 2 8)"
@@ -75,11 +88,38 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-BUILDERS = {"experiment": _experiment}
+def _ranks(parser: argparse.ArgumentParser) -> None:
+    """Rank the arms of several experiments: the mean of their ranks over the projects, 1 being the best.
+
+    All experiments have the same arms. They are ranked by the integrated quality criterion (of
+    experiments over annotation rates) or by the mean of Dice over the numbers of annotated units.
+    """
+    parser.add_argument(
+        "results", nargs="+", metavar="CSV", help="the results.csv of an experiment each"
+    )
+    parser.add_argument(
+        "--by", choices=("iqc", "dice"), default="iqc", help="what to rank by (default: iqc)"
+    )
+    parser.add_argument(
+        "--downstream",
+        choices=("probe", "frozen", "full"),
+        default="full",
+        help="the way to segment that is compared (default: full)",
+    )
+    parser.add_argument(
+        "--scored-on", choices=("test", "validation"), default="test", help="(default: test)"
+    )
+
+
+BUILDERS = {"experiment": _experiment, "ranks": _ranks}
 EXAMPLES = {
     "experiment": (
         "medssl experiment my-project --truth masks/ --estimate",
         "medssl experiment my-project --truth masks/ --weights mobilenet_v2.safetensors",
+        "medssl experiment my-project --truth masks/ --rates --tune both --draws 3 --tune-draws 3",
         "medssl experiment my-project --truth masks/ --ablation dicoh-positives --set pretraining.steps=200",
-    )
+    ),
+    "ranks": (
+        "medssl ranks first/experiments/experiment/results.csv second/experiments/experiment/results.csv",
+    ),
 }

@@ -17,8 +17,8 @@ from napari_medssl.cli.arguments import (
 )
 from napari_medssl.cli.heat import extremes, write_heat
 from napari_medssl.cli.listing import table
+from napari_medssl.cli.storing import FeaturesStoppedError, embed_job, stored
 from napari_medssl.config import ConfigError
-from napari_medssl.events import Done, Event, Started
 from napari_medssl.project import atomic
 
 if TYPE_CHECKING:
@@ -41,33 +41,10 @@ PICTURES = 12
 """Images that a figure shows unless said otherwise."""
 
 
-class _StoppedError(Exception):
-    """Storing the features was stopped, so there is nothing to go on with."""
-
-
-class _Before:
-    """Shows a job that comes before what was asked for: without its outcome, and not at all where it had no work."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._works = True
-
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        if isinstance(event, Started):
-            self._works = event.total > 0
-        if self._works and (not isinstance(event, Done) or event.stopped):
-            self._sink(event)
-
-    def result(self, data: dict[str, Any], text: str) -> None:
-        """Show the outcome of a command."""
-        self._sink.result(data, text)
-
-
 def embed(args: argparse.Namespace, sink: Sink) -> int:
     """Carry out ``medssl embed``."""
     project = open_project(args.project)
-    job = _embed_job(args, project, open_run(project, args.run))
+    job = embed_job(args, project, open_run(project, args.run))
     for key in ("stride", "dimensions"):
         if getattr(args, key) is not None:
             job[key] = getattr(args, key)
@@ -91,7 +68,7 @@ def similar(args: argparse.Namespace, sink: Sink) -> int:
         raise ConfigError("--label needs --threshold: from which similarity on to label.")
     try:
         return (_rank if args.folder else _map)(args, sink, project, run, query)
-    except _StoppedError:
+    except FeaturesStoppedError:
         return STOPPED
 
 
@@ -104,8 +81,8 @@ def neighbours(args: argparse.Namespace, sink: Sink) -> int:
     run = open_run(project, args.run)
     out, layout = _figure_path(args.out), _figure_path(args.map)
     try:
-        store = _stored(args, sink, project, run)
-    except _StoppedError:
+        store = stored(args, sink, project, run)
+    except FeaturesStoppedError:
         return STOPPED
     folder = Folder.of(store)
     near = folder.nearest(args.image, args.count)
@@ -158,8 +135,8 @@ def colours(args: argparse.Namespace, sink: Sink) -> int:
     if args.images is not None:
         names = chosen_images(project, tuple(args.images))
     try:
-        store = _stored(args, sink, project, run)
-    except _StoppedError:
+        store = stored(args, sink, project, run)
+    except FeaturesStoppedError:
         return STOPPED
     view = fit_colours(store, args.kind, clusters=args.clusters, seed=args.seed)
     if figure:
@@ -232,7 +209,7 @@ def _rank(args: argparse.Namespace, sink: Sink, project: Project, run: Run, quer
     out = Path(args.out) if args.out else None
     if out is not None and out.suffix.lower() not in (".csv", *FIGURES):
         raise ConfigError(f"--out {out}: a ranking is written as .csv, .png, .pdf or .svg.")
-    store = _stored(args, sink, project, run)
+    store = stored(args, sink, project, run)
     prototypes = query.prototypes(store.pixels)
     matches = ranked(search(store, prototypes, threshold=args.threshold), least=args.least)
     top = matches[: args.top]
@@ -270,7 +247,7 @@ def _label(
 ) -> dict[str, int]:
     from napari_medssl.engine.exploring import label_similar
 
-    _stored(args, sink, project, run)
+    stored(args, sink, project, run)
     return label_similar(
         project,
         run=run.name,
@@ -312,33 +289,6 @@ def _query(args: argparse.Namespace, project: Project) -> Query:
         )
     query: Query = Query.parse({"points": points, "regions": regions, "how": args.how}, where="")
     return query
-
-
-def _stored(args: argparse.Namespace, sink: Sink, project: Project, run: Run) -> EmbeddingStore:
-    """Bring the stored features up to date, and open them."""
-    from napari_medssl.explore.similarity import EmbeddingError
-    from napari_medssl.explore.store import EmbeddingStore
-
-    try:
-        store = EmbeddingStore.open(project, run, source=args.source)
-    except EmbeddingError:
-        pass  # there are none yet
-    else:
-        if not store.outdated(project, run):
-            return store  # seconds sooner: torch is not even loaded
-    if run_job(_embed_job(args, project, run), _Before(sink)) != DONE:
-        raise _StoppedError
-    return EmbeddingStore.open(project, run, source=args.source)
-
-
-def _embed_job(args: argparse.Namespace, project: Project, run: Run) -> dict[str, Any]:
-    job = {
-        "kind": "embed",
-        "project": str(project.path),
-        "run": run.name,
-        "source": args.source,
-    }
-    return {**job, "device": args.device} if args.device else job
 
 
 def _points_in(query: Query, image: str) -> list[tuple[int, int]]:

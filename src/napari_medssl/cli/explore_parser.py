@@ -158,6 +158,21 @@ def _colours(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
+def _suggest(parser: argparse.ArgumentParser) -> None:
+    """Say which images are best annotated next, why, and where in them to begin.
+
+    As long as there are no annotations of two classes: images that stand for many others. Afterwards: images that
+    a linear probe on the features, learned from all annotations, is uncertain about and that are unlike the annotated
+    ones. Nothing is changed.
+    """
+    add_project(parser)
+    _run_and_source(parser)
+    parser.add_argument(
+        "--count", type=int, default=5, metavar="N", help="images to suggest (default: 5)"
+    )
+    add_device(parser)
+
+
 def _run_and_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
     parser.add_argument(
@@ -174,6 +189,7 @@ BUILDERS = {
     "similar": _similar,
     "neighbours": _neighbours,
     "colours": _colours,
+    "suggest": _suggest,
 }
 
 EXAMPLES = {
@@ -196,5 +212,9 @@ EXAMPLES = {
         "medssl colours my-project --run latest --out colours.png",
         "medssl colours my-project --run latest --kind tsne --images a.png b.png --out map.pdf",
         "medssl colours my-project --run latest --kind kmeans --clusters 6 --out clusters/",
+    ),
+    "suggest": (
+        "medssl suggest my-project --run latest",
+        "medssl suggest my-project --run latest --count 10 --json",
     ),
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["DEVICES", "add_device", "add_masks_as", "add_project", "add_settings"]
+__all__ = ["DEVICES", "add_device", "add_masks_as", "add_objects", "add_project", "add_settings"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -34,6 +34,17 @@ def add_masks_as(parser: argparse.ArgumentParser, *, default: str | None = "auto
         default=default,
         help="what the values of the masks mean: two values, a class each, an object each, or "
         "labels written by this program (default: auto, decided from all masks together)",
+    )
+
+
+def add_objects(parser: argparse.ArgumentParser) -> None:
+    """Take how the objects of predictions are told apart."""
+    parser.add_argument(
+        "--objects",
+        choices=("auto", "none", "distance", "separate", "connected"),
+        default="auto",
+        help="tell objects apart: in the map of distances of a run that learned objects (auto: where "
+        "there is one), as areas of a class parted at their necks (separate), or as its connected areas",
     )
 
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 
 from napari_medssl import __version__
-from napari_medssl.cli import experiment_parser, explore_parser, planning_parser
-from napari_medssl.cli.options import add_device, add_masks_as, add_project, add_settings
+from napari_medssl.cli import evaluating_parser, experiment_parser, explore_parser, planning_parser
+from napari_medssl.cli.options import (
+    add_device,
+    add_masks_as,
+    add_objects,
+    add_project,
+    add_settings,
+)
 
 __all__ = ["COMMANDS", "build_parser"]
 
@@ -20,12 +26,15 @@ COMMANDS = {
     "resume": "go on where a run stopped",
     "predict": "segment a project, or any folder",
     "evaluate": "score the predictions of a run against truth",
+    "assess": "measure what the features of a run are worth",
     "export": "write the weights of a run, or a part of them, for use elsewhere",
     "embed": "store the pixel features of a folder",
     "similar": "map how alike all pixels of an image, or a folder, are to some",
     "neighbours": "list the images most and least like one",
     "colours": "colour images by their features",
+    "suggest": "say which images are best annotated next, why, and where in them",
     "experiment": "compare pretraining methods on a folder with full truth",
+    "ranks": "rank methods over the experiments on several projects",
     "runs": "list the runs of a project and how they ended",
     "describe": "list the methods, or the settings of one",
     "demo": "do the whole loop on small images and write a report",
@@ -186,7 +195,8 @@ def _resume(parser: argparse.ArgumentParser) -> None:
 def _predict(parser: argparse.ArgumentParser) -> None:
     """Segment all images of a project, or of any folder.
 
-    Writes one label TIFF per image: 1 is background, 2 and up are the classes.
+    Writes one label image per image: 1 is background, 2 and up are the classes. A project keeps its
+    own as TIFF, with a table of them (images.csv); --out is for files for other programs.
     """
     parser.add_argument(
         "project", metavar="PROJECT|FOLDER", help="a project, or a folder with images"
@@ -201,33 +211,35 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="where to write (default for a project: its own predictions/ folder)",
+        help="a folder for label images, for other programs (a bare folder of images needs it)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("tiff", "png", "ome-zarr"),
+        default="tiff",
+        help="of the files in --out: TIFF (default), PNG, or OME-Zarr with the planes of a stack in "
+        "one volume",
     )
     parser.add_argument("--images", nargs="+", metavar="NAME", help="only these images")
-    parser.add_argument(
-        "--keep", action="store_true", help="leave out images that have a prediction already"
+    done = parser.add_mutually_exclusive_group()
+    done.add_argument(
+        "--skip-done",
+        action="store_true",
+        help="leave out images that the run, as it is now, predicted already; what --out lacks of "
+        "them is written",
     )
-    add_device(parser)
-
-
-def _evaluate(parser: argparse.ArgumentParser) -> None:
-    """Score a run against truth: Dice, intersection over union, precision and recall.
-
-    The images are predicted first. Truth is matched by file name; pixels that are not annotated in
-    it take no part. Images on which the run was fine-tuned are left out; images that are all but
-    copies of them are named.
-    """
-    add_project(parser)
-    parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
-    parser.add_argument("--truth", required=True, metavar="DIR", help="folder with the true masks")
-    add_masks_as(parser)
-    parser.add_argument("--images", nargs="+", metavar="NAME", help="only these images")
+    done.add_argument("--overwrite", action="store_true", help="predict all images again (default)")
     parser.add_argument(
-        "--out",
-        metavar="FILE",
-        help="where to write the scores, as .json or .csv (default: evaluation.json in the run's "
-        "folder)",
+        "--probabilities",
+        action="store_true",
+        help="keep the probability of each class in the project, as float16 TIFF",
     )
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="keep the uncertainty of each pixel in the project, as float16 TIFF",
+    )
+    add_objects(parser)
     add_device(parser)
 
 
@@ -328,7 +340,7 @@ _BUILDERS = {
     "finetune": _finetune,
     "resume": _resume,
     "predict": _predict,
-    "evaluate": _evaluate,
+    **evaluating_parser.BUILDERS,
     "export": _export,
     **explore_parser.BUILDERS,
     **experiment_parser.BUILDERS,
@@ -364,10 +376,7 @@ _EXAMPLES = {
         "medssl predict my-project --run latest",
         "medssl predict other-images/ --run my-project/runs/20260401-probe-01 --out segmented/",
     ),
-    "evaluate": (
-        "medssl evaluate my-project --run latest --truth truth/",
-        "medssl evaluate my-project --run latest --truth truth/ --images c.png --out scores.csv",
-    ),
+    **evaluating_parser.EXAMPLES,
     "export": (
         "medssl export my-project --run latest --out encoder.safetensors",
         "medssl export my-project --run latest --part encoder+decoder --names smp --out unet.safetensors",

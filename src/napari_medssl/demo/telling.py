@@ -5,12 +5,10 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_medssl import __version__
 from napari_medssl.cli.display import duration
-from napari_medssl.demo import pictures
-from napari_medssl.demo.report import Report
 from napari_medssl.demo.steps import (
     ALL_FOREGROUND,
     OTSU,
@@ -20,6 +18,8 @@ from napari_medssl.demo.steps import (
     Played,
     Step,
 )
+from napari_medssl.evaluate.report import pictures
+from napari_medssl.evaluate.report.page import Report
 from napari_medssl.events import Started
 
 if TYPE_CHECKING:
@@ -174,8 +174,8 @@ def _segmentations(report: Report, played: Played) -> None:
     columns += [_SHORT.get(way, way.replace(", ", ",\n")) for way in ways]
     report.figure(
         pictures.comparison(rows, columns, errors=bool(case.truth)),
-        caption="Foreground in light grey where it is right, orange where there is too much, blue where "
-        "it was missed."
+        caption="Foreground in light grey where it is right, orange and striped where there is too much, blue "
+        "and dotted where it was missed."
         if case.truth
         else "Foreground in light grey.",
         alt="Images beside their segmentations, with errors in colour.",
@@ -183,23 +183,12 @@ def _segmentations(report: Report, played: Played) -> None:
 
 
 def _settings(report: Report, played: Played) -> None:
-    jobs = {title: _flat(run.job) for title, run in zip(played.losses, played.runs, strict=True)}
-    keys = list(dict.fromkeys(key for job in jobs.values() for key in job))
-    rows = [[key, *(job.get(key, "") for job in jobs.values())] for key in keys if key != "project"]
+    jobs = {
+        title: {key: value for key, value in run.job.items() if key != "project"}
+        for title, run in zip(played.losses, played.runs, strict=True)
+    }
     report.subsection("Settings")
-    report.table(["setting", *jobs], rows, text=True)
-
-
-def _flat(job: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in job.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            flat[prefix + key] = ", ".join(map(str, value))
-        else:
-            flat[prefix + key] = "" if value is None else str(value)
-    return flat
+    report.settings(jobs)
 
 
 def _pooled(evaluation: Evaluation) -> float:

@@ -17,24 +17,27 @@ from napari_medssl.engine.exploring import (
     rank,
     similar,
 )
-from napari_medssl.engine.predicting import score, with_truth
+from napari_medssl.engine.scoring import assess, evaluate
+from napari_medssl.engine.suggesting import suggest
 from napari_medssl.events import Done, Saved
 from napari_medssl.learn.recommend import recommend as _recommend
 from napari_medssl.plan import Recommendation
-from napari_medssl.project import MasksAs, Project, Run, load_truth
+from napari_medssl.project import Project, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from napari_medssl.evaluate import Evaluation
     from napari_medssl.learn.devices import DeviceName
     from napari_medssl.learn.finetune import Mode
+    from napari_medssl.learn.objects import ObjectsFrom
     from napari_medssl.learn.transfer import Part
     from napari_medssl.learn.weights import ExportNames, ExportPart
+    from napari_medssl.project.label_exports import LabelFormat
 
 __all__ = [
     "Comparison",
     "Recommendation",
+    "assess",
     "colours",
     "compare",
     "embed",
@@ -51,6 +54,7 @@ __all__ = [
     "recommend",
     "resume",
     "similar",
+    "suggest",
 ]
 
 
@@ -218,7 +222,11 @@ def predict(
     run: str | Path | Run,
     out: str | Path | None = None,
     images: Iterable[str] | None = None,
+    out_format: LabelFormat = "tiff",
     overwrite: bool = True,
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    objects: ObjectsFrom = "auto",
     device: DeviceName = "auto",
     on_event: OnEvent | None = None,
 ) -> list[Path]:
@@ -231,18 +239,25 @@ def predict(
     run : str, path or Run
         Which model.
     out : path, optional
-        Folder for the label TIFFs; the project's own predictions by default.
+        A folder for label images, for other programs. A project keeps its predictions as TIFF all the same.
     images : iterable of str, optional
         Names of the images; all by default.
+    out_format : {"tiff", "png", "ome-zarr"}
+        Of the files in `out`.
     overwrite : bool
-        Segment images again that have a prediction.
+        Segment images again that these weights segmented already.
+    probabilities, uncertainty : bool
+        Keep such maps in the project, see `Project.predicted_map_path`.
+    objects : {"auto", "none", "distance", "separate", "connected"}
+        Tell objects apart: in the map of distances of a run that learned objects (``auto``: where there is one), as
+        areas of a class parted at their necks, or as its connected areas; see `Project.predicted_objects_path`.
     device, on_event
         As for `pretrain`.
 
     Returns
     -------
     list of Path
-        The files written: uint16, 1 is background, 2 and above are the classes.
+        The files written, in `out` where it is given: 1 is background, 2 and above are the classes.
     """
     path = source.path if isinstance(source, Project) else Path(source)
     is_project = isinstance(source, Project) or (path / "project.json").is_file()
@@ -252,58 +267,16 @@ def predict(
         "run": _named(run),
         "out": None if out is None else str(out),
         "images": None if images is None else list(images),
+        "out_format": out_format,
         "overwrite": overwrite,
+        "probabilities": probabilities,
+        "uncertainty": uncertainty,
+        "objects": objects,
         "device": device,
     }
-    written = []
-    for event in events_of(job, on_event):
-        if isinstance(event, Saved):
-            written.append(Path(event.path))
-    return written
-
-
-def evaluate(
-    project: Project | str | Path,
-    *,
-    run: str,
-    truth: str | Path,
-    masks_as: MasksAs = "auto",
-    images: Iterable[str] | None = None,
-    device: DeviceName = "auto",
-    on_event: OnEvent | None = None,
-) -> Evaluation:
-    """Predict the images that have truth with a run, and score them; images on which it was fine-tuned are left out.
-
-    Parameters
-    ----------
-    project : Project or path
-        The project.
-    run : str
-        Name of the run.
-    truth : path
-        Folder of masks, found by image name.
-    masks_as : {"auto", "binary", "classes", "instances", "labels"}
-        What the values of the masks mean; ``auto`` looks at them.
-    images : iterable of str, optional
-        Names of the images to score; all that have truth by default.
-    device, on_event
-        As for `pretrain`.
-
-    Returns
-    -------
-    Evaluation
-        Scores per image and class, their means with intervals, and pooled over all pixels.
-
-    Raises
-    ------
-    MedsslError
-        If no image is left to score.
-    """
-    project = opened(project)
-    found = load_truth(project, truth, masks_as=masks_as)
-    names, skipped = with_truth(project, project.run(run), images, found)
-    predict(project, run=run, images=names, device=device, on_event=on_event)
-    return score(project, project.run(run), found, names, skipped)
+    wanted = "prediction" if out is None else "mask"
+    events = events_of(job, on_event)
+    return [Path(e.path) for e in events if isinstance(e, Saved) and e.what == wanted]
 
 
 def export(

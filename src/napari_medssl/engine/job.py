@@ -8,14 +8,18 @@ from pydantic import AfterValidator, Field
 
 from napari_medssl.config import Config, ConfigError, advanced
 from napari_medssl.engine.experiment.plan import ExperimentJob
+from napari_medssl.engine.scoring_jobs import AssessJob, EvaluateJob
 from napari_medssl.learn.control import Control
 from napari_medssl.learn.devices import DeviceName
 from napari_medssl.learn.finetune import FinetuneConfig, Mode
 from napari_medssl.learn.networks import NetworkConfig
+from napari_medssl.learn.objects import ObjectsFrom
 from napari_medssl.learn.sources import check_source
 from napari_medssl.learn.training import TrainingConfig
 from napari_medssl.learn.transfer import Part
 from napari_medssl.learn.weights import ExportNames, ExportPart
+from napari_medssl.project.label_exports import LabelFormat
+from napari_medssl.project.project import PREDICTED_MAPS, PredictedMap
 from napari_medssl.project.run import without_version
 
 if TYPE_CHECKING:
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JOBS",
+    "AssessJob",
     "EmbedJob",
+    "EvaluateJob",
     "ExperimentJob",
     "ExportJob",
     "FinetuneJob",
@@ -82,6 +88,13 @@ class FinetuneJob(_TrainingJob):
     training: FinetuneConfig = FinetuneConfig()
     """How long, how fast."""
 
+    def model_post_init(self, context: object, /) -> None:
+        """Refuse objects from a linear probe, which has no layer for them."""
+        if self.mode == "probe" and self.training.objects:
+            raise ValueError(
+                'objects are learned by the modes "frozen" and "full"; a linear probe knows classes alone'
+            )
+
 
 class PredictJob(Config):
     """Segment images."""
@@ -94,20 +107,48 @@ class PredictJob(Config):
     run: str
     """Name of a run of the project, or the path of a run folder."""
     out: str | None = None
-    """Where the label images go; unset means the project's predictions."""
+    """A folder for label images, for other programs; in a project they are kept among its predictions all the same."""
+    out_format: LabelFormat = "tiff"
+    """Of the files in `out`: TIFF of 16 bits, PNG of 8 bits (16 where there are more than 255 label values), or
+    OME-Zarr 0.5, where the planes of a stack are one volume."""
     images: tuple[str, ...] | None = None
     """Images to segment; unset means all of them."""
     overwrite: bool = True
-    """Segment images again that have a prediction of this run."""
+    """Segment images again that these weights segmented already."""
+    probabilities: bool = False
+    """Keep the probability of each class for each pixel: 2 bytes each, before compression."""
+    uncertainty: bool = False
+    """Keep the uncertainty of each pixel: the entropy of its probabilities over that of chance."""
+    objects: ObjectsFrom = "auto"
+    """Tell objects apart: in the map of distances of a run that learned objects (distance; auto: where there is one),
+    as areas of a class parted at their necks (separate), as its connected areas (connected), or not (none)."""
     device: DeviceName = "auto"
     """Where to compute; auto takes a GPU where there is one."""
 
     def model_post_init(self, context: object, /) -> None:
-        """Refuse anything but exactly one source of images, and a folder without `out`."""
+        """Refuse anything but exactly one source of images, and what has no place to go to."""
         if (self.project is None) == (self.folder is None):
             raise ValueError("give either a project or a folder")
         if self.folder is not None and self.out is None:
             raise ValueError("a folder without a project needs `out`, the folder for the results")
+        if self.folder is not None and self.maps:
+            raise ValueError(
+                f"the {' and '.join(self.maps)} of each image can be kept in a project only"
+            )
+        if self.folder is not None and self.objects not in ("auto", "none"):
+            raise ValueError(
+                f'objects = "{self.objects}": the objects of each image can be kept in a project only'
+            )
+        if self.out is None and self.out_format != "tiff":
+            raise ValueError(
+                f'out_format "{self.out_format}" is for the files in `out`; the project keeps its own as TIFF'
+            )
+
+    @property
+    def maps(self) -> tuple[PredictedMap, ...]:
+        """The maps that are kept of each image."""
+        wanted = {"probability": self.probabilities, "uncertainty": self.uncertainty}
+        return tuple(which for which in PREDICTED_MAPS if wanted[which])
 
 
 class EmbedJob(_ProjectJob):
@@ -169,7 +210,17 @@ class ResumeJob(Config):
     """Where to compute; unset means what the run asked for."""
 
 
-Job = PretrainJob | FinetuneJob | PredictJob | EmbedJob | ExportJob | ResumeJob | ExperimentJob
+Job = (
+    PretrainJob
+    | FinetuneJob
+    | PredictJob
+    | EmbedJob
+    | ExportJob
+    | ResumeJob
+    | ExperimentJob
+    | AssessJob
+    | EvaluateJob
+)
 JOBS: dict[str, type[Job]] = {
     "pretrain": PretrainJob,
     "finetune": FinetuneJob,
@@ -178,6 +229,8 @@ JOBS: dict[str, type[Job]] = {
     "export": ExportJob,
     "resume": ResumeJob,
     "experiment": ExperimentJob,
+    "assess": AssessJob,
+    "evaluate": EvaluateJob,
 }
 
 
@@ -218,7 +271,14 @@ def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Ite
         If the job is refused or fails; a run keeps what it had, and the reason.
     """
     # they import this module's jobs
-    from napari_medssl.engine import embedding, exporting, predicting, runs
+    from napari_medssl.engine import (
+        assessing,
+        embedding,
+        evaluating,
+        exporting,
+        predicting,
+        runs,
+    )
     from napari_medssl.engine.experiment import running
 
     parsed = parse_job(job) if isinstance(job, dict) else job
@@ -231,5 +291,9 @@ def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Ite
         yield from exporting.export(parsed)
     elif isinstance(parsed, ExperimentJob):
         yield from running.experiment(parsed, control)
+    elif isinstance(parsed, AssessJob):
+        yield from assessing.assess(parsed, control)
+    elif isinstance(parsed, EvaluateJob):
+        yield from evaluating.evaluate(parsed, control)
     else:
         yield from runs.start(parsed, control)

@@ -22,6 +22,7 @@ from pydantic import Field
 
 from napari_medssl.config import Config
 from napari_medssl.events import Device
+from napari_medssl.project.project import PredictedMap
 
 __all__ = ["IDLE_SECONDS", "Command", "Description", "Method", "Request"]
 
@@ -38,8 +39,8 @@ class Request(Config):
     """What the warm engine can be asked; the answers' `Result.data` in brackets.
 
     ``predict``
-        Segment one image with a run, write the prediction into the project
-        [``path``: label TIFF relative to the project, ``seconds``].
+        Segment one image with a run (its name, or the path of another project's), write the prediction and the `maps`
+        that are asked for into the project [``path``: label TIFF relative to the project, ``seconds``].
     ``embed``
         Write the pixel embedding of one image, from `source`, at `stride` (unset: 2 for images up to 512 pixels, 4
         above), by the run's network or, `at_start`, by the one that it began with [``path``: ``.npy`` of float16
@@ -60,6 +61,8 @@ class Request(Config):
     image: str = ""
     method: str = ""
     method_config: dict[str, Any] = Field(default_factory=dict)
+    maps: tuple[PredictedMap, ...] = ()
+    """Kept with a prediction: ``probability``, ``uncertainty``."""
     source: str = "mix"
     """What of the network the features come from, as for a job of kind ``embed``."""
     stride: Literal[1, 2, 4, 8, 16] | None = None

@@ -15,6 +15,7 @@ import torch
 from napari_medssl.engine.job import FinetuneJob, PretrainJob, ResumeJob, parse_job
 from napari_medssl.engine.predicting import find_run, model_of
 from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.taught import taught
 from napari_medssl.events import Device, Done, Event, Failed, Note, Started
 from napari_medssl.learn.devices import choose_device, choose_threads
 from napari_medssl.learn.features import calibrate
@@ -234,6 +235,7 @@ def _model(
         normalisation=settings.normalisation,
         head=cast('Literal["network", "probe", "none"]', head),
         method=method,
+        objects=isinstance(job, FinetuneJob) and job.training.objects,
         ancestry=(*(origin(job.network) if source is None else source.spec.ancestry), run.name),
     )
     if source is None:
@@ -291,6 +293,7 @@ def _task(
         "images": job.images,
         "config": job.training,
         "seed": job.seed,
+        "seen": _seen(project, job),
     }
     if job.mode != "probe":
         return FinetuneTask(mode=job.mode, pretrained=_pretrained(job), **common)
@@ -386,6 +389,13 @@ def _source(project: Project, job: PretrainJob | FinetuneJob) -> SegmentationMod
     if job.from_run is None:
         return None
     return model_of(find_run(job.from_run, project))
+
+
+def _seen(project: Project, job: FinetuneJob) -> frozenset[str]:
+    """Name the images whose annotations taught the network that a job starts from."""
+    if job.from_run is None:
+        return frozenset()
+    return taught(project, find_run(job.from_run, project)).annotated
 
 
 def _pretrained(job: FinetuneJob) -> tuple[Part, ...]:

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 
 from napari_medssl.engine.embedding import embedded, open_source, write_embedding
-from napari_medssl.engine.predicting import check_channels, check_head, model_of
+from napari_medssl.engine.prediction_outputs import stored_outputs
+from napari_medssl.engine.predictor import Predictor, check_channels, find_run, model_of
 from napari_medssl.engine.runs import check_start, model_at_start
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.store import index_path, weights_of
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.memory import lack_explained
-from napari_medssl.learn.predict import Tiles, predict_labels
+from napari_medssl.learn.predict import Tiles
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.recommend import recommend
 from napari_medssl.learn.sources import check_source
 from napari_medssl.project import Project, Run, atomic, read_json, write_json
-from napari_medssl.project.checkpoint import write_tiff_labels
 from napari_medssl.project.listing import identity_of
 from napari_medssl.project.paths import given
 
@@ -91,13 +91,15 @@ class Interactive:
         return recommend(project, device=request.device).model_dump(mode="json")
 
     def _predict(self, request: Request) -> dict[str, Any]:
-        project, run = self._opened(request)
+        project = self._open(request)
+        run = find_run(request.run, project)
         model, device = self._model(run, project, request)
-        check_head(model, run)
+        predictor = Predictor(model, run, project)
         planes = project.planes(request.image)
-        labels = predict_labels(model, planes, device=device, tiles=self._tiles)
-        path = project.prediction_path(run.name, request.image)
-        write_tiff_labels(path, labels, note={"run": run.name})
+        prediction = predictor.prediction(request.image, planes, device=device, tiles=self._tiles)
+        for output in stored_outputs(project, predictor, maps=request.maps):
+            output.write(prediction)
+        path = project.prediction_path(predictor.name, request.image)
         return {"path": path.relative_to(project.path).as_posix()}
 
     def _embed(self, request: Request) -> dict[str, Any]:

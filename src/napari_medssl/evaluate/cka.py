@@ -9,12 +9,16 @@ import numpy as np
 from napari_medssl.errors import MedsslError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PAPER_BATCH", "cka", "hsic"]
+__all__ = ["PAPER_BATCH", "Alignment", "cka", "hsic", "kernel"]
 
 PAPER_BATCH = 12
 """Images at a time in the evaluation paper."""
+LEAST, LEAST_BIASED = 4, 2
+"""Images that an estimate needs."""
 CONSTANT = 1e-9
 """Share of the features' norm below which their deviation from the mean is rounding alone."""
 
@@ -47,7 +51,7 @@ def hsic(first: NDArray[np.float64], second: NDArray[np.float64], *, biased: boo
         raise MedsslError(
             f"Kernel matrices are square and of one size; these are {first.shape} and {second.shape}."
         )
-    least = 2 if biased else 4
+    least = LEAST_BIASED if biased else LEAST
     if n < least:
         raise MedsslError(f"This estimate needs at least {least} samples; there are {n}.")
     if biased:
@@ -99,32 +103,100 @@ def cka(
     Kornblith et al., ICML 2019, section 3. Minibatches of the unbiased estimate: Nguyen, Raghu and
     Kornblith, ICLR 2021, equations 2 and 3.
     """
-    x, y = (np.asarray(features, np.float64) for features in (first, second))
-    if len(x) != len(y) or not (np.isfinite(x).all() and np.isfinite(y).all()):
+    x, y = (np.asarray(features) for features in (first, second))
+    if len(x) != len(y):
         raise MedsslError(
-            f"The features are of {len(x)} and {len(y)} images, or not all finite.",
-            advice="Compare finite features of the same images.",
+            f"The features are of {len(x)} and {len(y)} images.",
+            advice="Compare features of the same images.",
         )
-    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
-    least = 2 if biased else 4
+    least = LEAST_BIASED if biased else LEAST
     size = len(x) if batch is None else batch
     if size < least or len(x) < size:
         raise MedsslError(
             f"There are {len(x)} images in batches of {size}; a batch has at least {least} and at most all of them."
         )
-    sums = np.zeros(3)  # HSIC of first with second, first with itself, second with itself
+    sums = Alignment(biased=biased)
     for start in range(0, len(x) - size + 1, size):
-        k, m = (_kernel(features[start : start + size]) for features in (x, y))
-        sums += [hsic(*pair, biased=biased) for pair in ((k, m), (k, k), (m, m))]
-    if sums[1] <= 0 or sums[2] <= 0:
-        return 0.0
-    return float(sums[0] / np.sqrt(sums[1] * sums[2]))
+        part = slice(start, start + size)
+        sums.add([kernel(x[part])], [kernel(y[part])])
+    return float(sums.table()[0, 0])
 
 
-def _kernel(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the linear kernel of centred features, which both estimates take the same value of."""
-    centred = features - features.mean(0)
-    if np.linalg.norm(centred) <= CONSTANT * np.linalg.norm(features):
-        return np.zeros((len(features), len(features)))
-    kernel: NDArray[np.float64] = centred @ centred.T
-    return kernel
+class Alignment:
+    """CKA of each of some representations with each of others, summed up batch by batch.
+
+    Parameters
+    ----------
+    biased : bool
+        Which estimate, see `cka`.
+    """
+
+    def __init__(self, *, biased: bool = False) -> None:
+        self._biased = biased
+        self._own: tuple[NDArray[np.float64], ...] = ()
+        self._cross = np.zeros((0, 0))
+        self.batches = 0
+        """How many were added."""
+
+    def add(
+        self, first: Sequence[NDArray[np.float64]], second: Sequence[NDArray[np.float64]]
+    ) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        first, second : sequence of ndarray, (n, n) each
+            The `kernel` of each representation, of the same n images; as many and in the same order every time.
+
+        Raises
+        ------
+        MedsslError
+            If their number is not that of the batches before, or as for `hsic`.
+        """
+        if not self.batches:
+            self._cross = np.zeros((len(first), len(second)))
+            self._own = np.zeros(len(first)), np.zeros(len(second))
+        if self._cross.shape != (len(first), len(second)):
+            raise MedsslError(
+                f"{len(first)} and {len(second)} representations follow on {self._cross.shape}."
+            )
+        for total, kernels in zip(self._own, (first, second), strict=True):
+            total += [hsic(k, k, biased=self._biased) for k in kernels]
+        self._cross += [[hsic(k, m, biased=self._biased) for m in second] for k in first]
+        self.batches += 1
+
+    def table(self) -> NDArray[np.float64]:
+        """Give the CKA of each of the first (rows) with each of the second (columns)."""
+        scale = np.sqrt(np.outer(*(np.maximum(own, 0) for own in self._own)))
+        return np.divide(self._cross, scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def kernel(features: ArrayLike) -> NDArray[np.float64]:
+    """Give the linear kernel of centred features, of which both estimates give the same as of plain ones.
+
+    Parameters
+    ----------
+    features : array of float, (n, ...)
+        All axes but the first are flattened.
+
+    Returns
+    -------
+    ndarray of float64, (n, n)
+        0 where the features are the same for all images, but for rounding.
+
+    Raises
+    ------
+    MedsslError
+        If a value is not finite.
+    """
+    values = np.asarray(features, np.float64)
+    if not np.isfinite(values).all():
+        raise MedsslError(
+            "A feature is not a finite number.", advice="Compare networks that have not diverged."
+        )
+    flat = values.reshape(len(values), -1)
+    centred = flat - flat.mean(0)
+    if np.linalg.norm(centred) <= CONSTANT * np.linalg.norm(flat):
+        return np.zeros((len(flat), len(flat)))
+    product: NDArray[np.float64] = centred @ centred.T
+    return product

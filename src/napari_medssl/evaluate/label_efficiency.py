@@ -12,7 +12,7 @@ from scipy import stats
 from napari_medssl.project.checkpoint import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -25,6 +25,7 @@ __all__ = [
     "catches_up",
     "curves",
     "lines_of",
+    "markdown_table",
     "paired",
     "report",
     "write_report",
@@ -206,12 +207,12 @@ def report(rows: Sequence[Row], *, title: str, scored_on: str, figure: str) -> s
     fixed = [line for line in lines if list(line.scores) == [0]]
     if fixed:
         body = [[line.name, f"{line.mean(0):.3f}"] for line in fixed]
-        parts.append(_table(["without annotations", "Dice"], body))
+        parts.append(markdown_table(["without annotations", "Dice"], body))
     taught = [line for line in lines if list(line.scores) != [0]]
     counts = sorted({k for line in taught for k in line.scores})
     if taught:
         body = [[line.name, *(_score(line, k) for k in counts)] for line in taught]
-        parts.append(_table(["annotated units", *map(str, counts)], body))
+        parts.append(markdown_table(["annotated units", *map(str, counts)], body))
         parts.append(f"![Dice against annotated units]({figure})")
     parts += _differences(taught, counts)
     return "\n\n".join(parts) + "\n"
@@ -233,7 +234,7 @@ def _differences(lines: Sequence[Line], counts: Sequence[int]) -> list[str]:
         return []
     head = ["", "minus", *map(str, counts)]
     text = "Paired differences of Dice (same annotated units) with 95% interval over draws:"
-    return [text, _table(head, body), *_catching_up(lines)]
+    return [text, markdown_table(head, body), *_catching_up(lines)]
 
 
 def _catching_up(lines: Sequence[Line]) -> list[str]:
@@ -264,13 +265,28 @@ def _difference(difference: Difference | None) -> str:
     return f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Lay out a table as Markdown."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def write_report(rows: Sequence[Row], folder: Path, *, title: str) -> list[Path]:
-    """Write ``report.md`` and a plot for each of test and validation that was scored; gives the paths."""
+def write_report(
+    rows: Sequence[Row], folder: Path, *, title: str, further: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write ``report.md`` and a plot for each of test and validation that was scored; gives the paths.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Finished cells.
+    folder : Path
+        Where to.
+    title : str
+        Heading.
+    further : mapping of str to str, optional
+        ``test`` or ``validation`` -> Markdown that follows its tables.
+    """
     written, texts = [], []
     for scored_on in dict.fromkeys(row.scored_on for row in rows):
         picture = folder / f"dice-{scored_on}.png"
@@ -280,6 +296,8 @@ def write_report(rows: Sequence[Row], folder: Path, *, title: str) -> list[Path]
                 curves(lines, title=title).savefig(temporary, format="png", dpi=120)
             written.append(picture)
         texts.append(report(rows, title=title, scored_on=scored_on, figure=picture.name))
+        if further and further.get(scored_on):
+            texts.append(further[scored_on] + "\n")
     if texts:
         path = folder / "report.md"
         with atomic(path) as temporary:

@@ -1,4 +1,4 @@
-"""Dice, intersection over union, precision and recall, per image and over a whole folder.
+"""The scores of a set of images: per image, their means with intervals, and all pixels pooled.
 
 Labels follow the project's convention: 0 is not annotated, 1 is background, 2 and up are classes.
 Pixels whose truth is 0 take no part. A class that is in neither the prediction nor the truth of an
@@ -10,15 +10,24 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.class_scores import (
+    BACKGROUND,
+    FIRST_CLASS,
+    ClassScore,
+    Labels,
+    dice,
+    iou,
+)
 from napari_medssl.evaluate.intervals import Interval, bootstrap
+from napari_medssl.evaluate.objects import MEASURES, ObjectEvaluation
+from napari_medssl.evaluate.outlines import OutlineEvaluation, OutlineScore
+from napari_medssl.evaluate.volumes import VolumeEvaluation
 from napari_medssl.project.checkpoint import atomic, write_json
 
 if TYPE_CHECKING:
@@ -26,107 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKGROUND", "ClassScore", "Evaluation", "ImageScore", "dice", "iou"]
 
-Labels = NDArray[np.integer[Any]]
-
-BACKGROUND = 1
-_FIRST_CLASS = 2
 _NAMED = 5  # images in one line
 _FEW = 10  # units, of which percentile intervals hold clearly less than they say
 _SCORES = ("dice", "iou", "precision", "recall")
-
-
-def dice(prediction: Labels, truth: Labels, value: int = _FIRST_CLASS) -> float:
-    """Score one class of one image: twice the overlap over the sum of the areas.
-
-    Parameters
-    ----------
-    prediction, truth : ndarray of int, (Y, X)
-        Labels; pixels where `truth` is 0 are left out.
-    value : int
-        The class.
-
-    Returns
-    -------
-    float
-        In [0, 1]; 1 where neither has the class.
-
-    Raises
-    ------
-    MedsslError
-        If the shapes differ.
-    """
-    return ClassScore.count(prediction, truth, value).dice
-
-
-def iou(prediction: Labels, truth: Labels, value: int = _FIRST_CLASS) -> float:
-    """Score one class of one image: the overlap over the union.
-
-    Takes, returns and raises what `dice` does.
-    """
-    return ClassScore.count(prediction, truth, value).iou
-
-
-class ClassScore(Config):
-    """Pixels of one class, counted, with the scores that follow; each is 1 where nothing is to be found or was."""
-
-    dice: float
-    """2 TP / (2 TP + FP + FN)."""
-    iou: float
-    """TP / (TP + FP + FN)."""
-    precision: float
-    """TP / (TP + FP); 0 where the class was predicted nowhere although it is there."""
-    recall: float
-    """TP / (TP + FN); 0 where the class is nowhere although it was predicted."""
-    true_positives: int
-    """Pixels that have the class in both."""
-    false_positives: int
-    """Pixels that have the class in the prediction alone."""
-    false_negatives: int
-    """Pixels that have the class in the truth alone."""
-
-    @classmethod
-    def of(cls, true_positives: int, false_positives: int, false_negatives: int) -> ClassScore:
-        """Score these counts."""
-
-        def ratio(part: int, whole: int) -> float:
-            return part / whole if whole else float(not false_positives + false_negatives)
-
-        hits, wrong = true_positives, false_positives + false_negatives
-        return cls(
-            dice=ratio(2 * hits, 2 * hits + wrong),
-            iou=ratio(hits, hits + wrong),
-            precision=ratio(hits, hits + false_positives),
-            recall=ratio(hits, hits + false_negatives),
-            true_positives=true_positives,
-            false_positives=false_positives,
-            false_negatives=false_negatives,
-        )
-
-    @classmethod
-    def pooled(cls, scores: Iterable[ClassScore]) -> ClassScore:
-        """Score the pixels of several images as if they were one."""
-        parts = list(scores)
-        return cls.of(
-            sum(score.true_positives for score in parts),
-            sum(score.false_positives for score in parts),
-            sum(score.false_negatives for score in parts),
-        )
-
-    @classmethod
-    def count(cls, prediction: Labels, truth: Labels, value: int) -> ClassScore:
-        """Count one class in one image and score it; see `dice` for the parameters."""
-        if prediction.shape != truth.shape:
-            raise MedsslError(
-                f"The prediction is {_size(prediction)} pixels and the truth {_size(truth)}.",
-                advice="Compare each prediction with the truth of the same image.",
-            )
-        known = truth != 0
-        has, should = (prediction == value) & known, truth == value
-        return cls.of(
-            int(np.count_nonzero(has & should)),
-            int(np.count_nonzero(has & ~should)),
-            int(np.count_nonzero(should & ~has)),
-        )
 
 
 class ImageScore(Config):
@@ -154,6 +65,12 @@ class Evaluation(Config):
     unset where background was among the classes."""
     pooled: dict[str, ClassScore]
     """Per class the score over all pixels of all images: every pixel counts the same."""
+    objects: ObjectEvaluation | None = None
+    """The objects, where the truth numbers them and the run predicted some."""
+    outlines: OutlineEvaluation | None = None
+    """The outlines, where they were asked for."""
+    volumes: VolumeEvaluation | None = None
+    """Groups of images, each counted as one volume, where they were asked for."""
     skipped: dict[str, str] = Field(default_factory=dict)
     """Images without a score, with the reason."""
     notes: tuple[str, ...] = ()
@@ -167,6 +84,7 @@ class Evaluation(Config):
         classes: Mapping[int, str] | None = None,
         groups: Mapping[str, str] | None = None,
         run: str = "",
+        objects: ObjectEvaluation | None = None,
         skipped: Mapping[str, str] | None = None,
         notes: Iterable[str] = (),
     ) -> Evaluation:
@@ -183,6 +101,8 @@ class Evaluation(Config):
             Image -> group (a patient), for intervals; an image without one is a group of its own.
         run : str
             The run that predicted, for the record.
+        objects : ObjectEvaluation, optional
+            The scores of their objects.
         skipped : mapping of str to str, optional
             Images left out beforehand, with the reason.
         notes : iterable of str
@@ -193,7 +113,7 @@ class Evaluation(Config):
         MedsslError
             If no image is left, or shapes differ.
         """
-        classes = dict(classes) if classes is not None else {_FIRST_CLASS: "foreground"}
+        classes = dict(classes) if classes is not None else {FIRST_CLASS: "foreground"}
         left_out = dict(skipped or {})
         scores, backgrounds = [], []
         for name, prediction, truth in pairs:
@@ -229,6 +149,7 @@ class Evaluation(Config):
             pooled={
                 label: ClassScore.pooled(row.classes[label] for row in scores) for label in labels
             },
+            objects=objects,
             skipped=left_out,
             notes=tuple(notes),
         )
@@ -274,6 +195,9 @@ class Evaluation(Config):
         lines += _aligned(
             ["class", "precision", "recall", "pooled precision", "pooled recall"], body
         )
+        for further in (self.outlines, self.volumes, self.objects):
+            if further is not None:
+                lines += ["", *further.lines()]
         lines += ["", *self._remarks()]
         return "\n".join(lines).rstrip("\n")
 
@@ -298,13 +222,19 @@ class Evaluation(Config):
         write_json(Path(path), self.model_dump(mode="json"))
 
     def to_csv(self, path: str | Path) -> None:
-        """Write one line per image and class, atomically."""
+        """Write one line per image and class, atomically; scores of objects stand in each line of their image."""
+        objects = {} if self.objects is None else {row.image: row for row in self.objects.images}
+        measures = list(MEASURES) if objects else []
+        outlines = self.outlines.images if self.outlines is not None else {}
+        drawn = list(OutlineScore.model_fields) if outlines else []
         with atomic(Path(path)) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["image", "class", *ClassScore.model_fields])
+            writer.writerow(["image", "class", *ClassScore.model_fields, *drawn, *measures])
             for row in self.images:
+                own = [getattr(objects[row.image], name) for name in measures]
                 for label, score in row.classes.items():
-                    writer.writerow([row.image, label, *score.model_dump().values()])
+                    edge = [getattr(outlines[row.image][label], name) for name in drawn]
+                    writer.writerow([row.image, label, *score.model_dump().values(), *edge, *own])
 
 
 def _mean(scores: list[ImageScore], label: str) -> dict[str, float]:
@@ -342,7 +272,3 @@ def _aligned(
         ).rstrip()
         for row in [head, rule, *rows, *([rule, *totals] if totals else [])]
     ]
-
-
-def _size(labels: Labels) -> str:
-    return " x ".join(map(str, labels.shape))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["Taught", "remarks", "taught"]
+__all__ = ["Taught", "lineage", "remarks", "taught"]
 
 MOST = 3
 """Images that are named in a sentence, or in one each."""
@@ -57,7 +57,7 @@ def taught(project: Project, run: Run) -> Taught:
     annotated: set[str] = set()
     seen: set[str] = set()
     unknown: list[str] = []
-    for name, ancestor in _ancestry(run):
+    for name, ancestor in lineage(run):
         home = _home(project, ancestor) if ancestor is not None else None
         if ancestor is None or home is None or ancestor.kind not in ("finetune", "pretrain"):
             unknown.append(name)
@@ -87,8 +87,8 @@ def _sees_all(run: Run) -> bool:
     )
 
 
-def _ancestry(run: Run) -> Iterator[tuple[str, Run | None]]:
-    """Give a run and those before it, the newest first; None for one that is gone."""
+def lineage(run: Run) -> Iterator[tuple[str, Run | None]]:
+    """Give a run and those it started from, the newest first, each with its name; None for one that is gone."""
     visited: set[Path] = set()
     current: Run | None = run
     while current is not None and current.path not in visited:

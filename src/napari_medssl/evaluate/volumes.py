@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
-from napari_medssl.evaluate.metrics import BACKGROUND, ClassScore
+from napari_medssl.evaluate.class_scores import BACKGROUND, ClassScore
+from napari_medssl.evaluate.intervals import Interval, bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from napari_medssl.evaluate.metrics import Labels
+    from napari_medssl.evaluate.class_scores import Labels
 
-__all__ = ["VolumeScore", "volume_scores"]
+__all__ = ["VolumeEvaluation", "VolumeScore", "volume_scores"]
 
 
 class VolumeScore(Config):
@@ -89,3 +90,64 @@ def volume_scores(
         )
         for group, slices in sorted(found.items())
     )
+
+
+class VolumeEvaluation(Config):
+    """The volumes of a set of images (the groups of a project, such as patients), scored."""
+
+    background: bool
+    """Whether background counts as a class."""
+    volumes: tuple[VolumeScore, ...]
+    mean: dict[str, float]
+    """Per class the mean of Dice over volumes: every volume counts the same."""
+    intervals: dict[str, Interval]
+    """Per class its 95% bootstrap interval; empty where there is one volume."""
+
+    @classmethod
+    def of(
+        cls,
+        pairs: Iterable[tuple[str, Labels, Labels]],
+        groups: Mapping[str, str],
+        *,
+        classes: Mapping[int, str],
+        background: bool = False,
+    ) -> VolumeEvaluation:
+        """Score predictions against truth, as `volume_scores` does.
+
+        Raises
+        ------
+        MedsslError
+            If no volume has an annotated pixel, or as `volume_scores` does.
+        """
+        found = volume_scores(pairs, groups, classes=classes, background=background)
+        if not found:
+            raise MedsslError("There are no volumes with annotated pixels to score.")
+        scores = {
+            label: [volume.classes[label].dice for volume in found] for label in found[0].classes
+        }
+        intervals = {label: bootstrap(own) for label, own in scores.items()}
+        return cls(
+            background=background,
+            volumes=found,
+            mean={label: math.fsum(own) / len(own) for label, own in scores.items()},
+            intervals={label: own for label, own in intervals.items() if own is not None},
+        )
+
+    @property
+    def mean_dice(self) -> float:
+        """The mean over classes, background among them if it counts."""
+        return math.fsum(self.mean.values()) / len(self.mean)
+
+    def lines(self) -> list[str]:
+        """Say in a line each what the volumes come to."""
+        lines = [f"volumes: {len(self.volumes)} groups of images, each counted as one"]
+        for label, mean in self.mean.items():
+            line = f"  {label}: mean 3-D Dice {mean:.4f}"
+            if label in self.intervals:
+                interval = self.intervals[label]
+                line += f" (95% interval from {interval.low:.4f} to {interval.high:.4f})"
+            lines.append(line)
+        if len(self.mean) > 1:
+            with_it = ", background among them" if self.background else ""
+            lines.append(f"  mean over classes{with_it}: {self.mean_dice:.4f}")
+        return lines

@@ -161,5 +161,5 @@ def spread_of(cells: NDArray[np.floating]) -> NDArray[np.float32]:
     under them would else weigh most.
     """
     every = max(1, round((cells.shape[0] * cells.shape[1] / _SPREAD_CELLS) ** 0.5))
-    some = cells[::every, ::every].reshape(-1, cells.shape[-1]).astype(np.float32)
-    return np.full(cells.shape[-1], some.std(0).max(), np.float32)
+    some = cells[::every, ::every].astype(np.float32)
+    return np.full(cells.shape[-1], some.std((0, 1)).max(initial=0), np.float32)

@@ -189,12 +189,11 @@ class _Choice:
         reach = np.minimum(self._distances, 1.0)
         index = int(np.where(allowed, values * reach, -1).argmax())
         rank = int(np.count_nonzero(values > values[index])) + 1
-        what = "most uncertain"
+        why = f"most uncertain ({values[index]:.2f})"
         if rank > 1:
-            what = f"uncertain, number {rank} of {self._candidates}"
-        why = f"{what} ({values[index]:.2f})"
+            why = f"uncertain ({values[index]:.2f}, number {rank} of {self._candidates})"
         if UNLIKE <= self._distances[index] < np.inf:
-            why += f", and unlike {self._those()}"
+            why += f", unlike {self._those()}"
         return self._take(index, float(values[index] * reach[index]), why)
 
     def _representative(self, allowed: NDArray[np.bool_]) -> int:

@@ -7,7 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["IGNORED", "dice_cross_entropy", "focal", "focal_tversky", "focal_tversky_of_classes"]
+__all__ = [
+    "IGNORED",
+    "dice_cross_entropy",
+    "distance_loss",
+    "focal",
+    "focal_tversky",
+    "focal_tversky_of_classes",
+]
 
 IGNORED = -1
 """Target value of pixels that are not annotated."""
@@ -142,3 +149,28 @@ def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     cross_entropy = F.cross_entropy(logits, target, ignore_index=IGNORED)
     dice: Tensor = _dice(logits, target)
     return dice + cross_entropy
+
+
+def distance_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 of a map of distances, mean over the pixels whose distance is known.
+
+    Parameters
+    ----------
+    prediction : Tensor
+        ``(B, 1, Y, X)``.
+    target : Tensor
+        ``(B, Y, X)``, in [0, 1]; NaN where it is not known.
+
+    Returns
+    -------
+    Tensor
+        Scalar; 0 with zero gradient where nothing at all is known.
+
+    References
+    ----------
+    The paper on evaluating annotation-efficient self-supervised learning, instance segmentation.
+    """
+    known = target.isfinite()
+    wanted = torch.where(known, target, 0.0)
+    error = F.smooth_l1_loss(prediction[:, 0].float(), wanted, reduction="none")
+    return (error * known).sum() / known.sum().clamp_min(1)

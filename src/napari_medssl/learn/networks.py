@@ -8,6 +8,7 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 import torch.nn.functional as F
+from segmentation_models_pytorch.base import SegmentationHead
 from torch import Tensor, nn
 
 from napari_medssl.config import Config, advanced
@@ -89,6 +90,8 @@ class ModelSpec(Config):
     head: Literal["network", "probe", "none"] = "network"
     """Whether predictions come from the network's own last layer, from a linear probe on its features, or from nothing,
     because only features were learned."""
+    objects: bool = False
+    """Whether a second last layer gives the map of distances in which objects are found."""
     method: str = ""
     ancestry: tuple[str, ...] = ()
     """What this model descends from, oldest first (ImageNet or a weights file, then runs), and its own name last."""
@@ -110,7 +113,8 @@ class SegmentationModel(nn.Module):
     """A segmentation-models-pytorch network that also gives multi-scale pixel features.
 
     Input is ``(B, C, Y, X)`` with values in [0, 1]; Y and X are multiples of `stride`. Output is
-    ``(B, K, Y, X)`` logits, one map per class of `spec.classes`.
+    ``(B, K, Y, X)`` logits, one map per class of `spec.classes`. Where it was taught objects, `with_distance` gives the
+    map of distances beside them.
 
     The pixel embedding follows the multi-scale reading of Pix2Rep's representations: every decoder
     stage is standardised per channel, weighted so that each stage has the same total variance,
@@ -124,6 +128,8 @@ class SegmentationModel(nn.Module):
     feature_mean: Tensor  # (F,) over the channels of all stages
     feature_basis: Tensor  # (EMBEDDING_SIZE, F)
     probe: nn.Linear
+    distance: nn.Module
+    distance_learned: Tensor  # () bool
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -141,6 +147,10 @@ class SegmentationModel(nn.Module):
         self.register_buffer("feature_basis", torch.zeros(EMBEDDING_SIZE, sum(widths)))
         if spec.head == "probe":
             self.probe = nn.Linear(EMBEDDING_SIZE, len(spec.classes))
+        if spec.objects:
+            # Built last: with the same seed, the other layers start as they would without it.
+            self.distance = _last_layer(self.net, channels=1)
+            self.register_buffer("distance_learned", torch.zeros((), dtype=torch.bool))
 
     @property
     def stride(self) -> int:
@@ -168,12 +178,32 @@ class SegmentationModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Give logits ``(B, K, Y, X)`` for images ``(B, C, Y, X)``."""
         if self.spec.head == "probe":
-            weight = self.probe.weight @ self.feature_basis
-            bias = self.probe.bias
-            size = (images.shape[-2], images.shape[-1])
-            return project_maps(self.stages(images), weight, self.feature_mean, size, bias=bias)
+            return self._probed(self.stages(images), (images.shape[-2], images.shape[-1]))
         logits: Tensor = self.net((images - self.input_mean) / self.input_std)
         return logits
+
+    def with_distance(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Give logits ``(B, K, Y, X)`` and the map of distances ``(B, 1, Y, X)`` for images ``(B, C, Y, X)``.
+
+        A distance is that to the outline of the pixel's object over the largest one in that object (see
+        `instances.watershed.distance_target`), as it is regressed: not kept within [0, 1].
+
+        Raises
+        ------
+        MedsslError
+            If the model has no layer for distances (`ModelSpec.objects`).
+        """
+        if not self.spec.objects:
+            raise MedsslError(
+                "This model has no map of distances to find objects in.",
+                advice="Fine-tune with objects switched on.",
+            )
+        maps = self.stages(images)
+        if self.spec.head == "probe":
+            logits = self._probed(maps, (images.shape[-2], images.shape[-1]))
+        else:
+            logits = self.net.segmentation_head(maps[-1])
+        return logits, self.distance(maps[-1])
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Give the encoder's outputs, from the input itself to the coarsest."""
@@ -214,6 +244,10 @@ class SegmentationModel(nn.Module):
         size = (images.shape[-2] // stride, images.shape[-1] // stride)
         return project_maps(self.stages(images), self.feature_basis, self.feature_mean, size)
 
+    def _probed(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
+        weight = self.probe.weight @ self.feature_basis
+        return project_maps(maps, weight, self.feature_mean, size, bias=self.probe.bias)
+
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the encoder alone."""
         yield from self.net.encoder.parameters()
@@ -223,10 +257,12 @@ class SegmentationModel(nn.Module):
         yield from self.net.decoder.parameters()
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the last layer (and of the probe, where there is one)."""
+        """Parameters of the last layer (of the probe and of the distances too, where there are such)."""
         yield from self.net.segmentation_head.parameters()
         if self.spec.head == "probe":
             yield from self.probe.parameters()
+        if self.spec.objects:
+            yield from self.distance.parameters()
 
 
 def project_maps(
@@ -275,6 +311,18 @@ def project_maps(
 
 def _widths(network: NetworkConfig) -> list[int]:
     return [network.decoder_width * 2**level for level in reversed(range(network.encoder_depth))]
+
+
+def _last_layer(net: Any, *, channels: int) -> nn.Module:
+    """Make a last layer like that of a segmentation-models-pytorch network, for another number of maps."""
+    convolution, upsampling = net.segmentation_head[0], net.segmentation_head[1]
+    layer: nn.Module = SegmentationHead(
+        convolution.in_channels,
+        channels,
+        kernel_size=convolution.kernel_size[0],
+        upsampling=int(getattr(upsampling, "scale_factor", 1)),
+    )
+    return layer
 
 
 def _network(network: NetworkConfig, *, channels: int, classes: int) -> Any:

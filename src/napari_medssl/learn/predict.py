@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from napari_medssl.learn.networks import SegmentationModel
 
-__all__ = ["Tiles", "over_tiles", "padded", "predict_labels", "predict_probabilities", "warn"]
+__all__ = [
+    "Maps",
+    "Tiles",
+    "labels_of",
+    "over_tiles",
+    "padded",
+    "predict_labels",
+    "predict_maps",
+    "predict_probabilities",
+    "warn",
+]
 
 TILE = 1024
 OVERLAP = 128
@@ -86,6 +96,35 @@ def padded(planes: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
         return planes
     # "symmetric" repeats the edge pixel, and so works for images of a single row.
     return np.pad(planes, [(0, 0), *extra], mode="symmetric")
+
+
+class Maps(NamedTuple):
+    """What a model says of every pixel."""
+
+    chances: NDArray[np.float32]
+    """(K, Y, X): the probability of each class; sums to 1 over the classes."""
+    distance: NDArray[np.float32] | None
+    """(Y, X): as `SegmentationModel.with_distance` gives it; None where the model has no such layer."""
+
+
+def predict_maps(
+    model: SegmentationModel,
+    planes: NDArray[np.float32],
+    *,
+    device: torch.device,
+    tiles: Tiles | None = None,
+) -> Maps:
+    """Give all that a model says of every pixel, in one pass; parameters and errors as of `predict_probabilities`."""
+    if not model.spec.objects:
+        return Maps(predict_probabilities(model, planes, device=device, tiles=tiles), None)
+
+    def both(images: Tensor) -> Tensor:
+        logits, distance = model.with_distance(images)
+        return torch.cat([logits.float().softmax(1), distance.float()], dim=1)
+
+    with torch.inference_mode():
+        maps = over_tiles(both, planes, multiple=model.stride, device=device, tiles=tiles)
+    return Maps(maps[:-1], maps[-1])
 
 
 @torch.inference_mode()
@@ -222,8 +261,20 @@ def predict_labels(
     tiles: Tiles | None = None,
 ) -> NDArray[np.uint16]:
     """Give the most probable class of every pixel as label values (1 = background, 2 ... = classes)."""
+    return labels_of(model, predict_probabilities(model, planes, device=device, tiles=tiles))
+
+
+def labels_of(model: SegmentationModel, chances: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Give the most probable class of every pixel as label values.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Tells which class each map is of.
+    chances : ndarray of shape (K, Y, X)
+        Class probabilities.
+    """
     values = np.array([info.value for info in model.spec.classes], dtype=np.uint16)
-    chances = predict_probabilities(model, planes, device=device, tiles=tiles)
     labels: NDArray[np.uint16] = values[chances.argmax(0)]
     return labels
 

@@ -18,7 +18,7 @@ from napari_medssl.learn.memory import gibibytes
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.trial import duration
-from napari_medssl.plan import Advice, FolderFacts, Recommendation
+from napari_medssl.plan import Advice, FolderFacts, Recommendation, fine_tuning_mode
 
 if TYPE_CHECKING:
     from napari_medssl.learn.devices import DeviceName
@@ -53,7 +53,6 @@ VIEWS = {"medsass": 1}
 """Views of a patch that a method feeds to the network; two where it is not named."""
 SPEED = {"medsass": 1.14, "dicoh": 2.4, "pix2rep": 0.92, "pix2rep_v2": 0.9}
 """Rate of a method over that of the bare network on as many views (docs/explanation/measurements.md)."""
-MANY_ANNOTATED = 20
 
 
 @dataclass(frozen=True)
@@ -304,16 +303,8 @@ def _time(at: Situation) -> Decision:
 
 
 def _mode(at: Situation) -> Decision:
-    count = at.n_annotated
-    images = f"{count} image{'' if count == 1 else 's'}" if count else "no image"
-    verb = "is" if count <= 1 else "are"
-    if count >= MANY_ANNOTATED:
-        return Decision("full", "full", f"{images} {verb} annotated, enough to train everything.")
-    return Decision(
-        "frozen",
-        "frozen encoder",
-        f"So far {images} {verb} annotated: from few, the decoder learns best while the encoder keeps what it knows.",
-    )
+    mode, why = fine_tuning_mode(at.n_annotated)
+    return Decision(mode, {"full": "full", "frozen": "frozen encoder"}[mode], why)
 
 
 RULES: dict[str, Callable[[Situation], Decision]] = {

@@ -39,6 +39,7 @@ _ENCODER = ("net.encoder.",)
 _FEATURES = ("feature_",)
 _DECODER = (*_ENCODER, "net.decoder.")
 _HEAD = ("net.segmentation_head.", "probe.")
+_DISTANCE = ("distance.", "distance_learned")
 _PARTS: Final[dict[Part, tuple[str, ...]]] = {
     "encoder": _ENCODER,
     "encoder+decoder": (*_DECODER, *_FEATURES),
@@ -205,8 +206,8 @@ def transfer(
 ) -> TransferReport:
     """Start `model` from `source`, a model with the same network.
 
-    The last layer is taken over only where both predict with one, for the same classes. A first layer for another
-    number of channels is adapted (`adapt_channels`).
+    The last layer is taken over only where both predict with one, for the same classes; that of distances, which knows
+    no classes, wherever both have one. A first layer for another number of channels is adapted (`adapt_channels`).
 
     Parameters
     ----------
@@ -218,12 +219,21 @@ def transfer(
         Which parts.
     """
     remarks = []
-    why_new = _why_new_head(model.spec, source.spec, name) if take == "everything" else ""
-    if why_new:
-        take = "encoder+decoder"
-        remarks.append(f"The last layer is new: {why_new}.")
+    prefixes = _PARTS[take]
+    if take == "everything":
+        if why_new := _why_new_head(model.spec, source.spec, name):
+            take, prefixes = "encoder+decoder", _PARTS["encoder+decoder"]
+            remarks.append(f"The last layer is new: {why_new}.")
+        if model.spec.objects and source.spec.objects:
+            prefixes += _DISTANCE
+        elif model.spec.objects:
+            remarks.append(f"The layer of distances is new: {name} has none.")
+        elif source.spec.objects:
+            remarks.append(
+                f"The layer of distances of {name} is left out: this run does not learn objects."
+            )
     wanted, given = model.state_dict(), source.state_dict()
-    target = {k: v for k, v in wanted.items() if k.startswith(_PARTS[take])}
+    target = {k: v for k, v in wanted.items() if k.startswith(prefixes)}
     channels = len(model.spec.channels)
     if source.spec.channels != model.spec.channels:
         # what the features of one kind of image look like says nothing of another

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.learn.control import Control
 
-__all__ = ["Choice", "check_memory", "layout_of", "try_out"]
+__all__ = ["Choice", "check_memory", "expected_memory", "layout_of", "try_out"]
 
 STEPS = 5
 """Steps of a candidate: one to warm up, the others are timed."""
@@ -110,6 +110,12 @@ def check_memory(task: Task, *, seed: int, device: torch.device) -> None:
         f"{gibibytes(room)} are free.",
         advice=advice,
     )
+
+
+def expected_memory(task: Task, *, seed: int, device: torch.device) -> int:
+    """Estimate the bytes that a training will take, as `check_memory` does before it."""
+    fixed, sample = _need(task, seed=seed, device=device)
+    return round(fixed + task.training_config.batch_size * sample)
 
 
 def _need(task: Task, *, seed: int, device: torch.device) -> tuple[float, float]:

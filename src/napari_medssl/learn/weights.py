@@ -74,7 +74,8 @@ def save_part(model: SegmentationModel, path: Path, *, part: ExportPart, names: 
     names : {"medssl", "smp", "encoder"}
         ``medssl``: those of `SegmentationModel` (``net.encoder.…``), so that a whole model opens again with
         `load_model`. ``smp``: those of segmentation-models-pytorch's networks (``encoder.…``, ``decoder.…``,
-        ``segmentation_head.…``). ``encoder``: the encoder's own, as in torchvision or timm.
+        ``segmentation_head.…``); they have no place for a layer of distances, which is left out. ``encoder``: the
+        encoder's own, as in torchvision or timm.
 
     Returns
     -------

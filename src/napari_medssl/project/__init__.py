@@ -22,12 +22,8 @@ from napari_medssl.project.image_rules import (
     table_rule,
 )
 from napari_medssl.project.images import UnreadableImageError
-from napari_medssl.project.masks import (
-    ImportReport,
-    MasksAs,
-    import_masks,
-    read_truth,
-)
+from napari_medssl.project.masks import ImportReport, MasksAs, import_masks
+from napari_medssl.project.objects import Objects
 from napari_medssl.project.project import Project
 from napari_medssl.project.report import FolderReport, Skipped
 from napari_medssl.project.run import Run, RunStatus
@@ -44,6 +40,7 @@ __all__ = [
     "ImportReport",
     "MasksAs",
     "Normalisation",
+    "Objects",
     "PatternRule",
     "Project",
     "ProjectSettings",
@@ -63,7 +60,6 @@ __all__ = [
     "load_truth",
     "read_json",
     "read_labels",
-    "read_truth",
     "scan",
     "table_columns",
     "table_rule",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.project.project import Project
 
-__all__ = ["Annotations", "Status"]
+__all__ = ["Annotations", "Status", "label_files"]
 
 Status = Literal["none", "partial", "done"]
 
@@ -128,12 +128,12 @@ class Annotations:
             raise MedsslError(
                 f"The labels for {name} are {labels.dtype}; labels are whole numbers."
             )
-        highest = len(self._project.settings.classes)
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high > highest:
+        known = [0, *(item.value for item in self._project.settings.classes)]
+        strange = labels[~np.isin(labels, known, kind="table")]
+        if strange.size:
             raise MedsslError(
-                f"The labels for {name} hold the value {low if low < 0 else high};"
-                f" this project has 0 (not annotated) to {highest}.",
+                f"The labels for {name} hold the value {int(strange[0])}; this project has 0 (not annotated) and"
+                f" {', '.join(str(value) for value in known[1:])}.",
                 advice="Add the class to the project first.",
             )
         stored = labels.astype(np.uint16, copy=False)
@@ -163,7 +163,7 @@ class Annotations:
 
     def statuses(self) -> dict[str, Status]:
         """Tell it for all images, in their order."""
-        files = dict(_label_files(self._folder))
+        files = dict(label_files(self._folder))
         return {
             name: self._status(name, files[name]) if name in files else "none"
             for name in self._project.images
@@ -173,6 +173,15 @@ class Annotations:
         """Give the images that have any label, in the project's order."""
         return tuple(name for name, status in self.statuses().items() if status != "none")
 
+    def versions(self) -> dict[str, Identity]:
+        """Give the images that have any label, in the project's order, with size and time of their label files."""
+        files = dict(label_files(self._folder))
+        return {
+            name: files[name]
+            for name in self._project.images
+            if name in files and self._status(name, files[name]) != "none"
+        }
+
     def damaged(self) -> dict[str, str]:
         """Give the images whose label file cannot be read, and why."""
         self.statuses()
@@ -180,7 +189,7 @@ class Annotations:
 
     def stored(self) -> tuple[str, ...]:
         """Give the names of all label files, also of those whose image is gone."""
-        return tuple(name for name, _ in _label_files(self._folder))
+        return tuple(name for name, _ in label_files(self._folder))
 
     def changed_images(self) -> tuple[str, ...]:
         """Give the annotated images whose content is another one than when they were first annotated.
@@ -296,15 +305,15 @@ def _read_header(path: Path, identity: Identity) -> _Header:
         raise MedsslError(f"The label file {path} is damaged: its note is {note}.") from error
 
 
-def _label_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Identity]]:
-    """Yield image name and file identity of every label file."""
+def label_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Identity]]:
+    """Yield image name and file identity of every label file (or file of objects) in a folder."""
     if not folder.is_dir():
         return
     try:
         with os.scandir(folder) as items:
             for item in items:
                 if item.is_dir(follow_symlinks=False):
-                    yield from _label_files(folder / item.name, f"{prefix}{item.name}/")
+                    yield from label_files(folder / item.name, f"{prefix}{item.name}/")
                 elif item.name.endswith(".tif") and not item.name.startswith(TEMPORARY_PREFIX):
                     status = item.stat(follow_symlinks=not _dangling(item))
                     yield prefix + item.name.removesuffix(".tif"), _identity(status)

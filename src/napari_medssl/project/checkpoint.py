@@ -27,12 +27,15 @@ __all__ = [
     "WriteError",
     "append_line",
     "atomic",
+    "read_ids",
     "read_json",
     "read_labels",
     "read_labels_note",
     "read_lines",
     "read_lines_backwards",
+    "read_map",
     "write_json",
+    "write_tiff",
     "write_tiff_labels",
 ]
 
@@ -189,11 +192,16 @@ def write_tiff_labels(path: Path, labels: NDArray[np.uint16], *, note: dict[str,
     note : dict
         Kept as JSON in the TIFF's description, where `read_labels_note` finds it without decoding pixels.
     """
+    write_tiff(path, labels, note=note)
+
+
+def write_tiff(path: Path, plane: NDArray[Any], *, note: dict[str, Any]) -> None:
+    """Write a plane of numbers of any type as a compressed TIFF, atomically; see `write_tiff_labels`."""
     description = json.dumps({"medssl": 1, **note})
     with atomic(path) as temporary:
         tifffile.imwrite(
             temporary,
-            labels,
+            plane,
             photometric="minisblack",
             compression="zlib",
             description=description,
@@ -209,21 +217,42 @@ def read_labels(path: Path) -> NDArray[np.uint16]:
     MedsslError
         If it is missing, damaged or not an integer plane.
     """
+    advice = "Restore it from a copy, or delete it and annotate the image again."
+    labels = _read_plane(path, "ui", what="label file", holds="labels are", advice=advice)
+    return labels.astype(np.uint16, copy=False)
+
+
+def read_ids(path: Path) -> NDArray[np.int32]:
+    """Read a TIFF of numbered objects, (Y, X); errors as of `read_labels`."""
+    advice = "Restore it from a copy, or delete it."
+    ids = _read_plane(path, "ui", what="object file", holds="ids of objects are", advice=advice)
+    return ids.astype(np.int32, copy=False)
+
+
+def read_map(path: Path) -> NDArray[np.float32]:
+    """Read a TIFF of values between whole numbers, (Y, X); errors as of `read_labels`."""
+    advice = "Delete it and make it again."
+    values = _read_plane(path, "f", what="map", holds="its values are", advice=advice)
+    return values.astype(np.float32, copy=False)
+
+
+def _read_plane(path: Path, kinds: str, *, what: str, holds: str, advice: str) -> NDArray[Any]:
+    """Read a TIFF of shape (Y, X) whose values are of one of these `kinds` (numpy's letters)."""
     try:
-        labels = np.asarray(tifffile.imread(path))
+        plane = np.asarray(tifffile.imread(path))
     except FileNotFoundError as error:
-        raise MedsslError(f"There is no label file {path}.") from error
+        raise MedsslError(f"There is no {what} {path}.") from error
     except DECODING_ERRORS as error:
         raise MedsslError(
-            f"The label file {path} is damaged: {reason_of(error)}.",
-            advice="Restore it from a copy, or delete it and annotate the image again.",
+            f"The {what} {path} is damaged: {reason_of(error)}.", advice=advice
         ) from error
-    if labels.ndim != 2 or labels.dtype.kind not in "ui":
+    if plane.ndim != 2 or plane.dtype.kind not in kinds:
+        numbers = "fractions" if kinds == "f" else "whole numbers"
         raise MedsslError(
-            f"The label file {path} holds {labels.dtype} of shape {labels.shape};"
-            " labels are whole numbers of shape (Y, X)."
+            f"The {what} {path} holds {plane.dtype} of shape {plane.shape};"
+            f" {holds} {numbers} of shape (Y, X)."
         )
-    return labels.astype(np.uint16, copy=False)
+    return plane
 
 
 def read_labels_note(path: Path) -> dict[str, Any] | None:

@@ -47,9 +47,10 @@ class Mask:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this program wrote it."""
+        """Whether this program wrote it as labels."""
         try:
-            return extension_of(self.path.name) in TIFF and read_labels_note(self.path) is not None
+            note = read_labels_note(self.path) if extension_of(self.path.name) in TIFF else None
+            return note is not None and "objects" not in note
         except MedsslError:
             return False  # reading finds the words for it
 

@@ -28,15 +28,13 @@ if TYPE_CHECKING:
 
     from napari_medssl.project.project import Project
 
-    Convert = Callable[[NDArray[Any]], NDArray[np.uint16]]
-
 __all__ = [
     "ImportReport",
     "MasksAs",
     "Meaning",
     "find_masks",
     "import_masks",
-    "read_truth",
+    "read_values",
     "understand",
 ]
 
@@ -126,11 +124,12 @@ def import_masks(
         The masks, in any format that images have. Nothing in it is changed.
     masks_as : {"auto", "binary", "classes", "instances", "labels"}
         ``binary``: 0 is background, the rest foreground. ``classes``: each value is a class, 0 is background.
-        ``instances``: the same as binary, the values number objects. ``labels``: as this program writes them.
+        ``instances``: the same as binary, and the values number objects, which are kept beside the labels.
+        ``labels``: as this program writes them.
         ``auto`` looks at the values of all masks: one besides 0 is binary, at most 8 different ones are classes,
         more are instances; the report tells.
     overwrite : bool
-        Replace annotations that are there already; else these images are skipped.
+        Replace annotations that are there already, and their objects; else these images are skipped.
     progress : callable, optional
         Called with (done, total) masks.
 
@@ -157,7 +156,13 @@ def import_masks(
             return "the image is annotated already"
         try:
             header = project.header(name)
-            labels = read_truth(files[name].of(header), header.shape, meaning.convert)
+            values = read_values(files[name].of(header), header.shape)
+            labels = meaning.convert(values)
+            # Objects first: killed in between, the image counts as not annotated, and is imported again.
+            if meaning.masks_as == "instances":
+                project.objects.write(name, values)
+            else:
+                project.objects.clear(name)  # they divided annotations that are being replaced
             project.annotations.write(name, labels, done=bool(labels.all()))
         except WriteError:
             raise
@@ -274,9 +279,7 @@ def understand(
     if kind == "auto":
         kind = _kind(values, all_ours=all_ours)
         if kind == "instances":
-            notes = (
-                "The masks number objects; each object became foreground. Which is which is not kept.",
-            )
+            notes = ("The masks number objects: each became foreground, and is kept as an object.",)
         elif kind == "classes":
             notes = (
                 f"The masks hold the values {listed(values)}, read as classes. If they number objects, import"
@@ -286,8 +289,8 @@ def understand(
     return Meaning(kind, mapping, notes, broken)
 
 
-def read_truth(mask: Mask, shape: tuple[int, int] | None, convert: Convert) -> NDArray[np.uint16]:
-    """Read one mask as labels.
+def read_values(mask: Mask, shape: tuple[int, int] | None) -> NDArray[Any]:
+    """Read the values of one mask, (Y, X).
 
     Parameters
     ----------
@@ -295,13 +298,11 @@ def read_truth(mask: Mask, shape: tuple[int, int] | None, convert: Convert) -> N
         The mask.
     shape : tuple of int or None
         (Y, X) of its image, to be checked.
-    convert : callable
-        Mask values -> labels, see `Meaning`.
 
     Raises
     ------
     MedsslError
-        If it is damaged, of another size, or holds values that `convert` does not know.
+        If it is damaged or of another size.
     """
     values = mask.read()
     if shape is not None and values.shape != shape:
@@ -309,7 +310,7 @@ def read_truth(mask: Mask, shape: tuple[int, int] | None, convert: Convert) -> N
             f"The mask {mask.path.name} is {values.shape[0]} x {values.shape[1]} pixels, its image {shape[0]} x"
             f" {shape[1]}."
         )
-    return convert(values)
+    return values
 
 
 def listed(values: Iterable[int]) -> str:
@@ -337,12 +338,14 @@ def _class_mapping(values: Iterable[int], known: Mapping[int, int]) -> dict[int,
 
 
 def _add_classes(project: Project, mapping: Mapping[int, int]) -> None:
-    classes = list(project.settings.classes)
-    highest = max(mapping.values())
-    if classes[1:] == [FOREGROUND] and highest > 2:
-        classes = classes[:1]  # nobody named it, and it would mislead beside other classes
-    meaning = {label: value for value, label in mapping.items()}
-    for label in range(len(classes) + 1, highest + 1):
+    settings = project.settings
+    classes = {item.value: item for item in settings.classes}
+    removed = {item.value: item for item in settings.removed_classes}
+    if settings.classes[1:] == (FOREGROUND,) and max(mapping.values()) > FOREGROUND.value:
+        del classes[FOREGROUND.value]  # nobody named it, and it would mislead beside other classes
+    for value, label in sorted(mapping.items()):
         color = CLASS_COLORS[(label - 2) % len(CLASS_COLORS)]
-        classes.append(ClassInfo(value=label, name=f"class {meaning[label]}", color=color))
-    project.update(classes=tuple(classes), mask_values=dict(mapping))
+        new = ClassInfo(value=label, name=f"class {value}", color=color)
+        classes.setdefault(label, removed.get(label, new))  # one that was removed comes back
+    ordered = tuple(classes[label] for label in sorted(classes))
+    project.update(classes=ordered, mask_values=dict(mapping))

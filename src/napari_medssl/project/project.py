@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.project import layers
@@ -18,6 +18,7 @@ from napari_medssl.project.images import split_plane
 from napari_medssl.project.listing import LAYERS, is_project, list_files
 from napari_medssl.project.mask_names import twins
 from napari_medssl.project.masks import find_masks, import_masks
+from napari_medssl.project.objects import Objects
 from napari_medssl.project.paths import given, inside, relative_posix
 from napari_medssl.project.places import check_place, project_folder
 from napari_medssl.project.run import Run, list_runs, make_run
@@ -34,10 +35,15 @@ if TYPE_CHECKING:
     from napari_medssl.project.layers import Indexable
     from napari_medssl.project.masks import ImportReport, MasksAs
     from napari_medssl.project.report import FolderReport
+    from napari_medssl.project.settings import ClassInfo
 
-__all__ = ["Project"]
+__all__ = ["PREDICTED_MAPS", "PredictedMap", "Project"]
 
 T = TypeVar("T")
+
+PredictedMap = Literal["probability", "uncertainty"]
+"""Maps that a prediction can be kept with."""
+PREDICTED_MAPS: tuple[PredictedMap, ...] = ("probability", "uncertainty")
 
 QUICK_SAMPLE = 24
 """So many files are opened to choose the channels of a project that is made quickly."""
@@ -50,12 +56,14 @@ class Project(ImageFolder):
     """A project on disk. Made by `create` or `open`, not by calling the class."""
 
     annotations: Annotations
+    objects: Objects
     imported: ImportReport | None
     """What `create` made of the masks it was given."""
 
     def __init__(self, path: Path, settings: ProjectSettings, image_root: Path) -> None:
         super().__init__(path, settings, image_root)
         self.annotations = Annotations(self)
+        self.objects = Objects(self)
         self.imported = None
         self._vanished: tuple[str, ...] = ()
         self._derived_lock = threading.RLock()
@@ -242,6 +250,8 @@ class Project(ImageFolder):
                 f"{', '.join(fixed)} cannot be changed here.",
                 advice="To tell where the images are now, open the project with images=...",
             )
+        if "removed_classes" in changes:
+            raise MedsslError("removed_classes follow from classes: they are not set.")
         # From disk: another process may have changed another field since.
         current = load_settings(self.path)
         if "channels" in changes and "channel_indices" not in changes:
@@ -251,12 +261,14 @@ class Project(ImageFolder):
                 chosen = choose(changes["channels"], self._catalogue.headers())
             changes = {**changes, "channels": chosen[0], "channel_indices": chosen[1]}
         settings: ProjectSettings = ProjectSettings.parse(
-            {**current.model_dump(), **changes}, where=self.name
+            {**current.model_dump(exclude={"removed_classes"}), **changes}, where=self.name
         )
+        kept = {item.value for item in settings.classes}
+        removed = tuple(item for item in current.known_classes if item.value not in kept)
+        settings = settings.model_copy(update={"removed_classes": removed})
         rules = {key: getattr(settings, key) for key in _RULES & changes.keys()}
         settings = settings.model_copy(update=self._usable(rules))
-        if len(settings.classes) < len(current.classes):
-            self._check_unused(current, len(settings.classes))
+        self._check_unused([item for item in current.classes if item.value not in kept])
         write_settings(self.path, settings)
         self._apply(settings)
 
@@ -395,6 +407,18 @@ class Project(ImageFolder):
         """Give the file of an image's prediction by a run: ``predictions/<run>/<name>.tif``."""
         return inside(inside(self.path / "predictions", run), name, suffix=".tif")
 
+    def predicted_objects_path(self, run: str, name: str) -> Path:
+        """Give the file of an image's objects as a run predicts them: ``predictions/<run>.objects/<name>.tif``."""
+        return self.prediction_path(f"{run}.objects", name)
+
+    def predicted_distance_path(self, run: str, name: str) -> Path:
+        """Give the file of the distance map that they were found in: ``predictions/<run>.distance/<name>.tif``."""
+        return self.prediction_path(f"{run}.distance", name)
+
+    def predicted_map_path(self, run: str, name: str, which: PredictedMap) -> Path:
+        """Give the file of class probabilities or of uncertainty: ``predictions/<run>.<which>/<name>.tif``."""
+        return self.prediction_path(f"{run}.{which}", name)
+
     def embedding_path(self, run: str, name: str) -> Path:
         """Give the file of an image's embedding by a run: ``embeddings/<run>/<name>.npy``."""
         return inside(inside(self.path / "embeddings", run), name, suffix=".npy")
@@ -473,11 +497,12 @@ class Project(ImageFolder):
             self._values(kept[key])
         return kept
 
-    def _check_unused(self, current: ProjectSettings, keep: int) -> None:
-        for name in self.annotations.annotated():
-            highest = max(self.annotations.counts(name))
-            if highest > keep:
-                raise MedsslError(
-                    f"The class {current.classes[highest - 1].name!r} cannot go: {name} has pixels of it.",
-                    advice="Erase them first.",
-                )
+    def _check_unused(self, going: Sequence[ClassInfo]) -> None:
+        for name in self.annotations.annotated() if going else ():
+            counts = self.annotations.counts(name)
+            for item in going:
+                if counts.get(item.value):
+                    raise MedsslError(
+                        f"The class {item.name!r} cannot go: {name} has pixels of it.",
+                        advice="Erase them first.",
+                    )

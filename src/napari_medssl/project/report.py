@@ -99,6 +99,7 @@ def summarise(
     dtypes: Counter[str] = Counter()
     channels: Counter[str] = Counter()
     stacks: list[str] = []
+    deep = False
     coloured = constant = decoded = 0
     for name, entry in files.items():
         header = entry.header
@@ -113,11 +114,14 @@ def summarise(
         decoded += entry.seen - len(entry.bad)
         if header.plane_sizes:
             stacks.append(_stack(name, header))
+            deep = deep or "Z" in header.plane_axes
         if entry.bad:
             names = plane_names(name, header)
             skipped += [Skipped(name=names[i], reason=reason) for i, reason in entry.bad]
     usable = [name for name in files if name not in reasons]
     notes = _some(stacks, "stack", "stacks")
+    if deep:
+        notes.append("Volumes are segmented slice by slice: each plane is an image of its own.")
     if coloured and coloured < decoded:
         notes.append(
             f"{_count(coloured, 'image')} of {decoded} looked at {_have(coloured)} colour, the others are grey."

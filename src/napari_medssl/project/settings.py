@@ -30,7 +30,7 @@ __all__ = [
     "write_settings",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 GREY = ("grey",)
 RGB = ("red", "green", "blue")
@@ -65,7 +65,7 @@ class Normalisation(Config):
 class ProjectSettings(Config):
     """The settings of a project."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     image_root: str = Field(min_length=1)
     """The image folder, relative to the project folder, with forward slashes."""
     recursive: bool = True
@@ -79,6 +79,9 @@ class ProjectSettings(Config):
     axes: dict[str, str] = Field(default_factory=dict)
     """How the axes of files are to be read, as stored -> as meant, for example ``QYX`` -> ``CYX``."""
     classes: tuple[ClassInfo, ...] = (BACKGROUND, FOREGROUND)
+    """Background (1) first, the others by their values, which may have gaps where classes were removed."""
+    removed_classes: tuple[ClassInfo, ...] = ()
+    """Classes there once were. Runs of that time still predict their values, so no other class ever has these."""
     mask_values: dict[int, int] = Field(default_factory=dict)
     """What the values of imported class masks mean: value in the mask -> label value."""
     task: Literal["semantic"] = "semantic"
@@ -120,14 +123,24 @@ class ProjectSettings(Config):
     def _check(self) -> Self:
         _check_channels(self.channels, self.channel_indices)
         values = [item.value for item in self.classes]
-        if len(values) < 2 or values != list(range(1, len(values) + 1)):
+        if len(values) < 2 or values[0] != BACKGROUND.value or values != sorted(set(values)):
             raise ValueError(
-                "classes have the values 1 (background), 2, 3, ... in this order, at least two"
+                "classes have rising values, the first 1 (background), and there are at least two"
+            )
+        gone = [item.value for item in self.removed_classes]
+        if len(set(gone)) < len(gone) or set(gone) & set(values):
+            raise ValueError(
+                "each value belongs to one class, also the values of classes that were removed"
             )
         names = [item.name for item in self.classes]
         if len(set(names)) < len(names):
             raise ValueError(f"two classes have the same name: {', '.join(names)}")
         return self
+
+    @property
+    def known_classes(self) -> tuple[ClassInfo, ...]:
+        """The classes, and those that were removed: what a prediction of an older run may hold."""
+        return (*self.classes, *self.removed_classes)
 
 
 def load_settings(folder: Path) -> ProjectSettings:
@@ -153,10 +166,10 @@ def load_settings(folder: Path) -> ProjectSettings:
 def migrate(stored: Any) -> Any:
     """Bring what an older version stored to the present schema; anything else is given back as it is.
 
-    Schema 2 added `channel_indices` and `axes`, schema 3 `groups` and `image_labels`; their defaults mean what the
-    older ones did.
+    Schema 2 added `channel_indices` and `axes`, schema 3 `groups` and `image_labels`, schema 4 `removed_classes`; their
+    defaults mean what the older ones did.
     """
-    if version_of(stored) in (1, 2):
+    if version_of(stored) in range(1, SCHEMA_VERSION):
         return {**stored, "schema_version": SCHEMA_VERSION}
     return stored
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.masks import find_masks, listed, read_truth, understand
+from napari_medssl.project.masks import find_masks, listed, read_values, understand
 from napari_medssl.project.project import Project
 
 if TYPE_CHECKING:
@@ -48,11 +48,34 @@ class Truth(Mapping[str, "NDArray[np.uint16]"]):
         return self._meaning.masks_as
 
     def __getitem__(self, name: str) -> NDArray[np.uint16]:
+        return self._meaning.convert(self._values(name))
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether the masks number objects."""
+        return self.masks_as == "instances"
+
+    def objects(self, name: str) -> NDArray[np.integer[Any]]:
+        """Give the numbered objects of an image, (Y, X), 0 where none is.
+
+        Raises
+        ------
+        MedsslError
+            If the masks do not number objects.
+        """
+        if not self.has_objects:
+            raise MedsslError(
+                f"The masks were read as {self.masks_as}, which tells no objects apart.",
+                advice="If their values number objects, say so: masks_as='instances'.",
+            )
+        return self._values(name)
+
+    def _values(self, name: str) -> NDArray[Any]:
         mask = self._files[name]
         if self._project is None:
-            return read_truth(mask, None, self._meaning.convert)
+            return read_values(mask, None)
         header = self._project.header(name)
-        return read_truth(mask.of(header), header.shape, self._meaning.convert)
+        return read_values(mask.of(header), header.shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -93,12 +116,14 @@ def load_truth(
         project, names, root, known = None, tuple(images), None, {}
     files = find_masks(names, folder, image_root=root)
     meaning = understand(files, masks_as, known=known)
-    classes = len(project.settings.classes) if project is not None else None
-    if classes is not None and max(meaning.mapping.values(), default=0) > classes:
-        if masks_as != "auto" or classes > 2:
+    known_values = (
+        {c.value for c in project.settings.known_classes} if project is not None else None
+    )
+    if known_values is not None and not known_values.issuperset(meaning.mapping.values()):
+        if masks_as != "auto" or len(known_values) > 2:
             raise MedsslError(
                 f"The masks in {folder} hold the values {listed(meaning.mapping)}, but the project has only"
-                f" {classes} classes.",
+                f" {len(known_values)} classes.",
                 advice="If the values number objects, say so: masks_as='instances'.",
             )
         # More values than a project of one foreground class could mean: they can only be objects.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Signal
 
-from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.annotation_commands import SHORTCUTS
+from napari_medssl.widgets.autosave import Autosave
 from napari_medssl.widgets.classes import BACKGROUND
 from napari_medssl.widgets.gl_guard import guard_canvas
 from napari_medssl.widgets.label_store import Annotation, LabelStore, counts_of
 from napari_medssl.widgets.layers import class_colormap, mark
 from napari_medssl.widgets.per_session import PerSession
+from napari_medssl.widgets.picking import Picking
 from napari_medssl.widgets.placement import follow, place
 from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.shortcuts import bind_on_our_layers
@@ -24,16 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_medssl.project import ClassInfo, Project
+    from napari_medssl.widgets.autosave import SaveState
     from napari_medssl.widgets.session import Session
 
-__all__ = ["ERASER", "Annotator", "SaveState"]
+__all__ = ["ERASER", "Annotator"]
 
 ERASER = 0
-SaveState = Literal["none", "saved", "unsaved", "saving", "failed"]
-
-_QUIET_MS = 1000  # after the last stroke
-_LONGEST_MS = 4500  # while painting goes on: on the disk within five seconds, writing included
-_SAVING = "saving"
 _KEPT = ("brush_size", "opacity", "contour", "contiguous", "preserve_labels", "visible")
 
 
@@ -59,12 +55,14 @@ class Annotator(PerSession):
         super().__init__(session)
         guard_canvas(session.viewer)
         self.store = LabelStore(session)
+        self.saving: Autosave[Annotation] = Autosave(
+            session, self.store, self._snapshot, what="labels", parent=self
+        )
         self.layer: Labels | None = None
         self.image: str | None = None
         """The image that `layer` belongs to."""
-        self.state: SaveState = "none"
-        self.saved_at = 0.0
         self.done = False
+        """Whether the user called the open image done; then it is locked."""
         self.counts: dict[int, int] = {}
         self._project: Project | None = None
         self._put: Annotation | None = None  # what was last read, or sent to be written
@@ -73,22 +71,15 @@ class Annotator(PerSession):
         self._was_active = False
         self._mode = "pan_zoom"
         self._parked: Labels | None = None
-        self._told = False  # that something cannot be saved
         self._end_follow: Callable[[], None] | None = None
         self.overwrite = False
         """Whether copying a prediction also replaces what is annotated."""
-        self._quiet, self._longest = QTimer(self), QTimer(self)
-        for timer, milliseconds in ((self._quiet, _QUIET_MS), (self._longest, _LONGEST_MS)):
-            timer.setSingleShot(True)
-            timer.setTimerType(Qt.TimerType.PreciseTimer)
-            timer.setInterval(milliseconds)
-            timer.timeout.connect(self.save)
-        self.store.written.connect(self._on_written)
-        self.store.failed.connect(self._on_failed)
+        self.picking = Picking(self)
+        self.saving.changed.connect(self.state_changed)
+        self.store.written.connect(lambda _: session.labels_changed.emit())
         session.image_closing.connect(self._on_closing)
         session.image_changed.connect(self._on_image)
         session.project_changed.connect(self._on_project)
-        session.busy_changed.connect(self._on_busy)
         session.viewer.layers.events.removed.connect(self._on_removed)
         keys = {key: self._pressed(command) for key, command in SHORTCUTS.items()}
         bind_on_our_layers(session.viewer, keys)
@@ -109,6 +100,16 @@ class Annotator(PerSession):
         if self.done:
             return "done"
         return "partial" if any(n for value, n in self.counts.items() if value) else "none"
+
+    @property
+    def state(self) -> SaveState:
+        """Whether what is painted is on the disk."""
+        return self.saving.state
+
+    @property
+    def locked(self) -> bool:
+        """Whether nothing may be painted, because the open image is done."""
+        return self.done
 
     @property
     def value(self) -> int:
@@ -147,6 +148,26 @@ class Annotator(PerSession):
         """Read the annotation again, with nothing to undo."""
         self._park()
         self._on_image()
+
+    def set_done(self, done: bool) -> None:
+        """Say that the user is finished with the image, which locks the layer, or take that back.
+
+        Locking ends what can be undone: napari forgets it.
+        """
+        layer = self.layer
+        if layer is not None and done:
+            self._mode = layer.mode
+        self.done = done
+        self._lock()
+        if layer is not None and not done:
+            layer.mode = self._mode
+        self.save()
+        self.state_changed.emit()
+
+    def _lock(self) -> None:
+        # also called when napari makes the layer editable by itself, as it does after a view in 3-D
+        if self.layer is not None and self.layer.editable == self.locked:
+            self.layer.editable = not self.locked
 
     def _on_closing(self) -> None:
         self.save()
@@ -203,8 +224,9 @@ class Annotator(PerSession):
             layer.mode = self._mode
         elif active in self.session.viewer.layers:
             self.session.viewer.layers.selection.active = active
+        self._lock()
         self._end_follow = follow(image_layer, layer)
-        self._set_state(self._stand())
+        self.saving.begin(project, name)
         self.layer_changed.emit()
         self.class_changed.emit()
 
@@ -216,9 +238,10 @@ class Annotator(PerSession):
             layer.events.set_data,
             layer.events.data,
         ):
-            emitter.connect(self._touch)
+            emitter.connect(self.saving.touch)
         layer.events.selected_label.connect(self._on_selected_label)
         layer.events.mode.connect(self._on_mode)
+        layer.events.editable.connect(self._lock)
         return layer
 
     def _park(self) -> None:
@@ -226,12 +249,12 @@ class Annotator(PerSession):
 
         One layer serves all images: the brush, its controls and the place in the list stay as they are.
         """
-        self.save()
         layer = self.layer
         if layer is None:
             return
         self._was_active = self.session.viewer.layers.selection.active is layer
-        self._mode = layer.mode
+        if not self.locked:
+            self._mode = layer.mode
         self._forget()
         mark(layer, "parked")
         layer.visible = False
@@ -241,23 +264,22 @@ class Annotator(PerSession):
         self._parked = layer
 
     def _forget(self) -> None:
+        """Save, and have no layer any more."""
         layer = self.layer
-        self._quiet.stop()
-        self._longest.stop()
         if layer is not None:
             self._kept = {key: getattr(layer, key) for key in _KEPT}
         if self._end_follow is not None:
             self._end_follow()
             self._end_follow = None
+        self.saving.end()
         self.layer, self._put, self.counts, self.done = None, None, {}, False
-        self._set_state("none")
+        self.state_changed.emit()
         self.layer_changed.emit()
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self._parked:
             self._parked = None
         elif self.layer is not None and event.value is self.layer:
-            self.save()
             self._was_active = False
             self._forget()
 
@@ -275,15 +297,11 @@ class Annotator(PerSession):
 
     def save(self) -> None:
         """Send what was painted to the disk, if it differs from what was sent last; returns at once."""
-        self._quiet.stop()
-        self._longest.stop()
-        project, image = self._project, self.image
-        if self.layer is None or project is None or image is None:
-            return
-        annotation = self._snapshot()
-        if annotation is not None:
-            self.store.write(project, image, annotation)
-        self._set_state(self._stand())
+        self.saving.save()
+
+    def flush(self) -> dict[str, BaseException]:
+        """Save everything before returning; see `Autosave.flush`."""
+        return self.saving.flush()
 
     def _snapshot(self) -> Annotation | None:
         """Take what is painted now, for painting goes on; None if it is what was taken last."""
@@ -297,90 +315,24 @@ class Annotator(PerSession):
         self._put = Annotation(labels, self.done, self.counts)
         return self._put
 
-    def save_again(self) -> None:
-        """Try once more to write what could not be written."""
-        self.save()
-        self.store.retry()
-
-    def flush(self) -> dict[str, BaseException]:
-        """Save everything before returning: something is about to close.
-
-        Returns
-        -------
-        dict
-            Name of the image -> why it cannot be saved; empty when everything is on the disk.
-        """
-        annotation = self._snapshot()
-        if annotation is not None and self._project is not None and self.image is not None:
-            self.store.put(self._project, self.image, annotation)
-        return self.store.flush()
-
-    def _stand(self) -> SaveState:
-        if self.image in self.store.unsaved:
-            return "failed"
-        project, image = self._project, self.image
-        waits = project and image and self.store.waiting(project, image) is not None
-        return "saving" if waits else "saved"
-
-    def _touch(self, event: Any = None) -> None:
-        # also called for changes of appearance only; `save` compares
-        if self.layer is None:
-            return
-        self._quiet.start()
-        if not self._longest.isActive():
-            self._longest.start()
-        if self.state == "saved" and _changes_data(event):
-            self._set_state("unsaved")
-
-    def _on_written(self, name: str) -> None:
-        if self._told and not self.store.unsaved:
-            self._told = False
-            self.session.problem.emit(
-                Problem("Everything you painted is saved again.", level="good", about=_SAVING)
-            )
-        if name == self.image and self.state in ("saving", "failed"):
-            self.saved_at = time.time()
-            self._set_state(self._stand())
-        self.session.labels_changed.emit()
-
-    def _on_failed(self, name: str, error: BaseException) -> None:
-        if name == self.image:
-            self._set_state("failed")
-        if self._told:  # once; it is tried every few seconds
-            return
-        self._told = True
-        problem = Problem.of(error, doing=f"saving the labels of {name}")
-        what_to_do = error.advice if isinstance(error, MedsslError) else ""
-        advice = (
-            f"{what_to_do} What you painted is kept here, and saved as soon as that is possible:"
-            " it is tried again every few seconds. Do not close the viewer before."
-        )
-        self.session.problem.emit(
-            Problem(problem.sentence, advice.strip(), problem.details, about=_SAVING)
-        )
-
-    def _on_busy(self) -> None:
-        if self.session.active is not None:  # a job that just started will read the annotations
-            self.save()
-
-    def _set_state(self, state: SaveState) -> None:
-        self.state = state
-        self.state_changed.emit()
-
     # -- painting --------------------------------------------------------------------------------
 
     def paint_with(self, value: int) -> None:
-        """Make the Labels layer active, with the brush for a class, or the eraser for 0."""
+        """Make the Labels layer active, with the brush for a class, or the eraser for 0.
+
+        On a locked image the class is chosen, and nothing is painted.
+        """
         layer = self.layer
         if layer is None:
             return
         self.session.viewer.layers.selection.active = layer
-        if value == ERASER:
-            layer.mode = "erase"
-        else:
+        if value != ERASER:
             self._value = value
             layer.selected_label = value
-            if layer.mode not in ("paint", "fill", "polygon"):
+        if not self.locked:
+            if value == ERASER:
+                layer.mode = "erase"
+            elif layer.mode not in ("paint", "fill", "polygon"):
                 layer.mode = "paint"
         self.class_changed.emit()
 
@@ -407,7 +359,3 @@ class Annotator(PerSession):
 
     def _on_mode(self) -> None:
         self.class_changed.emit()
-
-
-def _changes_data(event: Any) -> bool:
-    return getattr(event, "type", "") in ("paint", "labels_update", "data")

@@ -13,11 +13,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane", "background", "wait_for_background"]
 
-Lane = Literal["reading", "saving", "checking", "fitting"]
+Lane = Literal["reading", "saving", "checking", "fitting", "advising", "live"]
 
 # Threads of our own, not Qt's: napari's workers share Qt's global pool, and a `QThreadPool` may be deleted before
 # the last save is in it. Python waits for these at its end. What is painted never queues behind what is read.
-_THREADS: dict[Lane, int] = {"reading": 2, "saving": 1, "checking": 1, "fitting": 1}
+_THREADS: dict[Lane, int] = {
+    "reading": 2,
+    "saving": 1,
+    "checking": 1,
+    "fitting": 1,
+    "advising": 1,
+    "live": 1,
+}
 _pools: dict[Lane, ThreadPoolExecutor] = {}
 _running: dict[Future[None], Lane] = {}
 _answers: set[_Answer] = set()  # keeps the receivers alive until they were called
@@ -62,7 +69,7 @@ def background(
         Receives what `work` returned.
     on_failed : callable
         Receives what `work` raised, whatever it was.
-    lane : {"reading", "saving", "checking", "fitting"}
+    lane : {"reading", "saving", "checking", "fitting", "advising", "live"}
         Lanes do not wait for each other; tasks on the lanes of one thread (all but ``reading``) are done one by one,
         in order.
     """

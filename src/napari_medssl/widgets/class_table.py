@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from napari_medssl.project import ClassInfo
 
-__all__ = ["ClassTable"]
+__all__ = ["ClassTable", "swatch"]
 
 _T = TypeVar("_T")
 
 _ERASER = 0
 _BACKGROUND = 1
 _NAME, _VALUE, _PIXELS = range(3)
-_MOST_ROWS = 7  # more than these scroll
+_MOST_ROWS = 5  # more than these scroll
 _VALUE_ROLE = Qt.ItemDataRole.UserRole
 _SHOWN_ROLE = Qt.ItemDataRole.UserRole + 1
 
@@ -128,7 +128,7 @@ class ClassTable(QTableWidget):
                 continue
             flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
             if column == _NAME:
-                item.setIcon(_swatch(colour))
+                item.setIcon(swatch(colour))
                 item.setData(_VALUE_ROLE, value)
                 if value > _BACKGROUND:
                     flags |= Qt.ItemFlag.ItemIsEditable
@@ -168,7 +168,8 @@ def _tip(value: int, name: str, colour: str) -> str:
     return f"{name}, {colour}. Double-click the name to change it, the value to change the colour."
 
 
-def _swatch(colour: str) -> QIcon:
+def swatch(colour: str) -> QIcon:
+    """Draw the colour of a class; crossed out for an empty one, which means no colour."""
     pixmap = QPixmap(14, 14)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)

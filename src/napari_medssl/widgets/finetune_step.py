@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medssl.errors import MedsslError
+from napari_medssl.plan import fine_tuning_mode
 from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.form import LABEL_WIDTH, Form
 from napari_medssl.widgets.job_schema import job_schema
@@ -195,6 +196,11 @@ class FinetuneStep(QWidget):
         self.missing.setVisible(bool(missing) and count > 0)
         if missing:
             self.missing.setText(f"No pixels yet of: {', '.join(missing)}. Paint some in Annotate.")
+        recommended, why = fine_tuning_mode(count)
+        for key, button in self.mode_buttons.items():
+            title, sentence = _MODES[key]
+            button.setText(f"{title} (recommended)" if key == recommended else title)
+            button.setToolTip(why if key == recommended else f"{title}: {sentence}")
         enough = len(annotated.pixels) >= 2
         idle = self._session.active is None
         self.train.setEnabled(enough and idle and self.job_form is not None)

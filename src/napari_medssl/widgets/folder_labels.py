@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer, Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.annotate import above, fill_in
+from napari_medssl.widgets.activity import Activity
 from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.feature_store import FeatureStore
 from napari_medssl.widgets.folder_search import FolderSearch
@@ -72,9 +73,10 @@ class FolderLabels(PerSession):
         self.outcome = ""
         """What became of the last one, as a sentence."""
         self._queue: deque[str] = deque()
-        self._labelled = 0
+        self._labelled = self._locked = 0
         self._failed: dict[str, BaseException] = {}
         self._stopped = False
+        self._activity: Activity
         self._search: Search
         self._rule: Rule
         self._reading = ""
@@ -105,10 +107,11 @@ class FolderLabels(PerSession):
             self.changed.emit()
             return
         self.running, self._stopped, self.outcome = True, False, ""
-        self.done, self.total, self._labelled = 0, len(names), 0
+        self.done, self.total, self._labelled, self._locked = 0, len(names), 0, 0
         self._failed = {}
         self._queue = deque(names)
         self._rule, self._search = rule, search
+        self._activity = Activity(self._session, "labelling what is similar", self.total)
         annotator = Annotator.of(self._session)
         annotator.store.written.connect(self._on_written)
         annotator.save()
@@ -159,6 +162,9 @@ class FolderLabels(PerSession):
                 on_failed=partial(self._fail, name),
             )
             return
+        if annotator.locked:
+            self._leave_alone()
+            return
         rule = self._rule
         changed = put_label(session, name, mask, rule.value, overwrite=rule.overwrite)
         if changed is not None:
@@ -176,6 +182,9 @@ class FolderLabels(PerSession):
         newer = store.waiting(project, name)
         if session.image == name or self._overtaken or (newer is not None and newer is not found):
             self._put(name, mask)  # it was opened or painted while this was read
+            return
+        if found.done:
+            self._leave_alone()
             return
         try:
             labels = fill_in(found.labels, mask, rule.value, overwrite=rule.overwrite)
@@ -195,20 +204,32 @@ class FolderLabels(PerSession):
         self._failed[name] = error
         self._go_on(0)
 
+    def _leave_alone(self) -> None:
+        """Change nothing in an image that is marked done."""
+        self._locked += 1
+        self._go_on(0)
+
     def _go_on(self, changed: int) -> None:
         self._queue.popleft()
         self.done += 1
         self._labelled += changed > 0
+        self._activity.advance(self.done)
         self.changed.emit()
         self._next()
 
     def _finish(self) -> None:
         self.running, self._reading = False, ""
+        self._activity.close()
         Annotator.of(self._session).store.written.disconnect(self._on_written)
         stopped = f" Stopped after {self.done} of {self.total}." if self._queue else ""
-        without = self.done - self._labelled - len(self._failed)
+        without = self.done - self._labelled - self._locked - len(self._failed)
         rest = f" In {_images(without)} there was nothing to label." if without else ""
-        self.outcome = f"{_images(self._labelled)} labelled.{rest}{stopped}"
+        locked = (
+            f" {_images(self._locked)} marked done: nothing was changed there."
+            if self._locked
+            else ""
+        )
+        self.outcome = f"{_images(self._labelled)} labelled.{rest}{locked}{stopped}"
         if self._failed:
             name, error = next(iter(self._failed.items()))
             problem = Problem.of(error, doing=f"labelling {name}")

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
     from napari_medssl.widgets.session import Session
 
-__all__ = ["ImageList", "ImagesModel"]
+__all__ = ["MARKS", "WORDS", "ImageList", "ImagesModel"]
 
-_MARKS = {"none": "○", "partial": "◐", "done": "●"}
-_WORDS = {"none": "not annotated", "partial": "partly annotated", "done": "annotated, done"}
+MARKS = {"none": "○", "partial": "◐", "done": "●"}
+"""Status of an image -> a sign; its shape tells them apart, whatever the colours."""
+WORDS = {"none": "not annotated", "partial": "partly annotated", "done": "annotated, done"}
+"""Status of an image -> words."""
 
 
 class ImagesModel(QAbstractListModel):
@@ -70,10 +72,10 @@ class ImagesModel(QAbstractListModel):
         status = self._statuses.get(name, "none")
         changed = name in self._changed
         if role == Qt.ItemDataRole.DisplayRole:
-            return f"{_MARKS.get(status, '○')}  {'! ' if changed else ''}{name}"
+            return f"{MARKS.get(status, '○')}  {'! ' if changed else ''}{name}"
         if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
             since = "; the image changed since" if changed else ""
-            return f"{name}: {_WORDS.get(status, status)}{since}"
+            return f"{name}: {WORDS.get(status, status)}{since}"
         return None
 
 

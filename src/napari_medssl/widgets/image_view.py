@@ -77,7 +77,6 @@ class ImageView(QObject):
         self._session = session
         self.name: str | None = None
         self._wanted = 0
-        self._limits: dict[str, tuple[float, float]] = {}
         self._placement = _UNPLACED
 
     def open(self, name: str) -> None:
@@ -128,7 +127,6 @@ class ImageView(QObject):
         project, name = self._session.project, self.name
         if project is None or name is None:
             return
-        self._limits.clear()
         if name in project.images:
             self.open(name)
         else:
@@ -142,7 +140,6 @@ class ImageView(QObject):
             return
         self._session.image_closing.emit()
         self.name = None
-        self._limits.clear()
         self._placement = _UNPLACED
         remove_layer(self._session.viewer, "image")
         self._session.image_changed.emit()
@@ -157,8 +154,6 @@ class ImageView(QObject):
         ):  # a file that is read otherwise is another image, too
             session.image_closing.emit()
         rgb = picture.data.ndim == 3
-        if layer is not None and self.name is not None and not layer.rgb:
-            self._limits[self.name] = tuple(layer.contrast_limits)
         if layer is not None and (layer.rgb != rgb or layer.data.dtype != picture.data.dtype):
             viewer.layers.remove(layer)
             layer = None
@@ -171,9 +166,9 @@ class ImageView(QObject):
             layer.data = picture.data
             layer.name = name
             mark(layer, "image", image=name)
-        if not rgb:
+        if not rgb and not same:  # what the user chose for the image comes back after this
             layer.reset_contrast_limits_range()
-            layer.contrast_limits = self._limits.get(name, picture.limits)
+            layer.contrast_limits = picture.limits
         placement = (picture.scale, picture.translate)
         if placement != self._placement:  # else the user may have moved the layer, for all images
             layer.scale, layer.translate = placement

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleSlider
 
 from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.copying import DONE
 from napari_medssl.widgets.fold import Fold
 from napari_medssl.widgets.folder_labels import FolderLabels, Rule
 from napari_medssl.widgets.folder_search import FolderSearch
@@ -260,6 +261,10 @@ class LabelBox(QWidget):
             self._said = "The map of the former question was still shown. Press again when the new one is here."
             self.refresh()
             return
+        if Annotator.of(self._session).locked:
+            self._said = DONE
+            self.refresh()
+            return
         changed = self._outline.label(self.classes.currentData())
         name = self.classes.currentText()
         if changed is None:
@@ -328,8 +333,8 @@ class LabelBox(QWidget):
             f"Label what reaches {rule.threshold:.3f} as {word!r}, in {_images(len(names))}?"
         )
         box.setInformativeText(
-            f"{known} The labels are a guess, to be corrected. In the open image Ctrl+Z takes them back, in the "
-            "others that is not possible."
+            f"{known} Images that are marked done stay as they are. The labels are a guess, to be corrected. In the "
+            "open image Ctrl+Z takes them back, in the others that is not possible."
         )
         label = box.addButton(f"Label {_images(len(names))}", QMessageBox.ButtonRole.AcceptRole)
         leave = box.addButton("Change nothing", QMessageBox.ButtonRole.RejectRole)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_medssl.widgets.activity import Activity
 from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class LongWork(ProgressRow):
         super().__init__(parent)
         self._session = session
         self._stop: threading.Event | None = None
+        self._activity: Activity | None = None
         self._moved.connect(self._on_moved)
         self.stop_clicked.connect(self.cancel)
 
@@ -138,6 +140,8 @@ class LongWork(ProgressRow):
                 session.show_error(error, doing=doing)
 
         self.begin(text)
+        self._activity = Activity(session, text)
+        self.destroyed.connect(self._activity.close)
         self.changed.emit()
         session.background(begun, on_result=worked, on_failed=failed, lane="fitting")
 
@@ -149,9 +153,14 @@ class LongWork(ProgressRow):
 
     def _finish(self) -> None:
         self._stop = None
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
         self.end()
         self.changed.emit()
 
     def _on_moved(self, stop: threading.Event, done: int, total: int) -> None:
         if stop is self._stop:
             self.advance(done, total)
+            if self._activity is not None:
+                self._activity.advance(done, total)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_medssl.widgets.background import Lane
     from napari_medssl.widgets.session import Session
 
 __all__ = ["OneByOne"]
@@ -39,6 +40,7 @@ class OneByOne:
         *,
         on_result: Callable[[Any], None],
         on_failed: Callable[[BaseException], None],
+        lane: Lane = "reading",
     ) -> None:
         """Call `work` in a thread, then a callback; as `Session.background`."""
         self._running = True
@@ -53,7 +55,7 @@ class OneByOne:
             on_failed(error)
             self._once_more()
 
-        self._session.background(work, on_result=worked, on_failed=failed)
+        self._session.background(work, on_result=worked, on_failed=failed, lane=lane)
 
     def _once_more(self) -> None:
         if self._again:

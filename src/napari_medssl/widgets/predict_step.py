@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -20,18 +18,23 @@ from qtpy.QtWidgets import (
 from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.export_dialog import ExportDialog
 from napari_medssl.widgets.image_list import ImageList
+from napari_medssl.widgets.masks_dialog import MasksDialog
+from napari_medssl.widgets.predict_options import PredictOptions
+from napari_medssl.widgets.predicted_images import PredictedImages
+from napari_medssl.widgets.rows import button, equal_row
+from napari_medssl.widgets.run_choice import RunChoice
 from napari_medssl.widgets.run_monitor import duration
+from napari_medssl.widgets.shown_prediction import ShownPrediction
 from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
-    from napari_medssl.project import Project
     from napari_medssl.widgets.session import Session
 
 __all__ = ["PredictStep"]
 
 
 class PredictStep(QWidget):
-    """Choose a run, predict, look through the results.
+    """Choose a run, predict, look through the results, write them for other programs.
 
     Parameters
     ----------
@@ -42,60 +45,75 @@ class PredictStep(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._predicted: tuple[str, ...] = ()
-        self.run = QComboBox()
-        self.run.setAccessibleName("Run")
-        self.run.setToolTip("Runs that have weights, newest first")
-        self.run.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.export = QPushButton("Export weights ...")
-        self.this = QPushButton("This image")
+        self._predicted = PredictedImages.of(session)
+        self.runs = RunChoice(session)
+        self.run = self.runs.box
+        self.options = PredictOptions(session)
+        self.this = button("This image", "Predict the open image")
         self.folder = QPushButton("Whole folder")
         set_role(self.folder, "primary")
-        self.stop = QPushButton("Stop")
+        self.stop = button("Stop", "End after this image; what is predicted stays")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.show_layer = QCheckBox("Show the prediction layer")
-        self.show_layer.setChecked(True)
+        self.shown = ShownPrediction(session)
         self.results = QLabel()
         set_role(self.results, "heading")
         self.images = ImageList(session)
+        self.masks = QPushButton("Save masks as ...")
+        self.export = QPushButton("Export weights ...")
         self._lay_out()
-        self.run.activated.connect(self._on_run)
-        self.export.clicked.connect(self._on_export)
         self.this.clicked.connect(lambda: session.predictions.predict())
         self.folder.clicked.connect(self._on_folder)
         self.stop.clicked.connect(session.stop)
-        self.show_layer.toggled.connect(self._on_show)
-        session.runs_changed.connect(self._on_runs)
-        session.busy_changed.connect(self.refresh)
-        session.description_changed.connect(self.refresh)
-        session.image_changed.connect(self.refresh)
-        session.run_event.connect(self.refresh)
-        session.predictions.asking_changed.connect(self.refresh)
-        session.saved_prediction.connect(self._on_saved)
-        self._on_runs()
+        self.masks.clicked.connect(self._on_masks)
+        self.export.clicked.connect(self._on_export)
+        self.options.changed.connect(self.refresh)
+        self._predicted.changed.connect(self._on_predicted)
+        for signal in (
+            session.runs_changed,
+            session.busy_changed,
+            session.description_changed,
+            session.image_changed,
+            session.run_event,
+            session.predictions.asking_changed,
+            session.predictions.applied_changed,
+        ):
+            signal.connect(self.refresh)
+        self._on_predicted()
 
     def refresh(self, _: object = None) -> None:
         """Bring buttons and progress up to date."""
         session = self._session
         active, last = session.active, session.jobs.last
-        predicting = active is not None and active.kind == "predict"
-        ready = session.current_run is not None
-        self.this.setEnabled(ready and session.image is not None and not session.predictions.asking)
-        self.this.setText("Predicting ..." if session.predictions.asking else "This image")
-        self.folder.setEnabled(ready and active is None)
-        self.folder.setToolTip("" if active is None else "Another run is active")
-        self.export.setEnabled(ready and active is None and session.description is not None)
-        self.export.setToolTip(
-            "Write the network of this run, or a part of it, into a file"
-            if active is None
-            else "Another run is active"
+        asking = session.predictions.asking
+        ready, free = session.predictions.name is not None, active is None
+        waiting = self.options.waiting
+        self.this.setEnabled(ready and session.image is not None and not asking)
+        self.this.setText("Predicting ..." if asking else "This image")
+        self.folder.setEnabled(ready and free and waiting > 0)
+        self.folder.setText(f"Whole folder ({waiting})" if waiting else "Whole folder")
+        self.folder.setToolTip(
+            _why_not(ready, free) or ("" if waiting else "Every image is predicted already")
         )
+        self.masks.setEnabled(ready and free)
+        self.masks.setToolTip(
+            _why_not(ready, free) or "Write the masks as TIFF, PNG or OME-Zarr for other programs"
+        )
+        own = session.predictions.foreign is None
+        self.export.setEnabled(ready and free and own and session.description is not None)
+        self.export.setToolTip(
+            _why_not(ready, free)
+            or (
+                "Write the network of this run, or a part of it, into a file"
+                if own
+                else "Open the project that the run belongs to, to export its weights"
+            )
+        )
+        predicting = active is not None and active.kind == "predict"
+        self.options.setVisible(not predicting)  # the room is for the results
         self.stop.setVisible(predicting)
         self.bar.setVisible(predicting)
         if active is not None and predicting:
@@ -103,7 +121,12 @@ class PredictStep(QWidget):
             self.bar.setValue(active.step)
             left = f", {duration(active.eta)} left" if active.rate else ""
             self.text.setText(f"{active.step} of {active.total} images{left}")
-        elif last is not None and last.kind in ("predict", "export") and last.over:
+        elif (
+            last is not None
+            and last.over
+            and last.kind in ("predict", "export")
+            and last.job.get("run") == session.predictions.run
+        ):
             self.text.setText(last.outcome)
         else:
             self.text.setText("")
@@ -114,8 +137,7 @@ class PredictStep(QWidget):
         choice.setContentsMargins(0, 0, 0, 0)
         label = QLabel("Run")
         label.setBuddy(self.run)
-        choice.addRow(label, self.run)
-        choice.addRow("", self.export)
+        choice.addRow(label, self.runs)
         buttons = QHBoxLayout()
         buttons.addWidget(self.this)
         buttons.addWidget(self.folder, 1)
@@ -126,93 +148,58 @@ class PredictStep(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         column.addLayout(choice)
+        column.addWidget(self.options)
         column.addLayout(buttons)
         column.addLayout(progress)
         column.addWidget(self.text)
-        column.addWidget(self.show_layer)
         column.addWidget(self.results)
+        column.addWidget(self.shown)
         column.addWidget(self.images, 1)
+        column.addLayout(equal_row(self.masks, self.export))
         column.addStretch(0)
 
-    def _on_runs(self) -> None:
-        self.run.clear()
-        for run in self._session.usable_runs:
-            self.run.addItem(run.name, run.name)
-            origin = self._session.run_list.origins[run.name]
-            self.run.setItemData(self.run.count() - 1, origin, Qt.ItemDataRole.ToolTipRole)
-        self.run.setCurrentIndex(max(0, self.run.findData(self._session.current_run)))
-        self._find_predicted()
-        self.refresh()
-
-    def _on_run(self) -> None:
-        self._session.choose_run(self.run.currentData())
-
-    def _on_show(self, on: bool) -> None:
-        layer = self._session.layer("prediction")
-        if layer is not None:
-            layer.visible = on
-
     def _on_folder(self) -> None:
+        project = self._session.project
+        if project is not None:
+            self._start(
+                {
+                    "kind": "predict",
+                    "project": str(project.path),
+                    "run": self._session.predictions.run,
+                    **self.options.fields(),
+                }
+            )
+
+    def _on_masks(self) -> None:
         session = self._session
-        if session.project is None:
-            return
-        job = {
-            "kind": "predict",
-            "project": str(session.project.path),
-            "folder": None,
-            "run": session.current_run,
-            "out": None,
-            "images": None,
-            "overwrite": True,
-            "device": "auto",
-        }
-        try:
-            session.start_job(job)
-        except MedsslError as error:
-            session.show_error(error)
+        project, run = session.project, session.predictions.run
+        if project is not None and run is not None:
+            self._ask(MasksDialog(project, run, parent=self))
 
     def _on_export(self) -> None:
         session = self._session
         project, run, description = session.project, session.current_run, session.description
-        if project is None or run is None or description is None:
-            return
-        dialog = ExportDialog(description, project.path, run, parent=self)
-        dialog.finished.connect(lambda _: self._start_export(dialog.job))
+        if project is not None and run is not None and description is not None:
+            self._ask(ExportDialog(description, project.path, run, parent=self))
+
+    def _ask(self, dialog: MasksDialog | ExportDialog) -> None:
+        def start() -> None:
+            if dialog.job is not None:
+                self._start(dialog.job)
+
+        dialog.finished.connect(start)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
-    def _start_export(self, job: dict[str, Any] | None) -> None:
-        if job is None:
-            return
+    def _start(self, job: dict[str, Any]) -> None:
         try:
             self._session.start_job(job)
         except MedsslError as error:  # another job began meanwhile
             self._session.show_error(error)
 
-    def _on_saved(self, run: str, image: str) -> None:
-        if run == self._session.current_run and image not in self._predicted:
-            project = self._session.project
-            have = {*self._predicted, image}
-            self._show([name for name in project.images if name in have] if project else [])
-
-    def _find_predicted(self) -> None:
-        project, run = self._session.project, self._session.current_run
-        if project is None or run is None:
-            self._show([])
-            return
-
-        def show(names: list[str]) -> None:
-            if self._session.project is project and self._session.current_run == run:
-                self._show(names)
-
-        self._session.background(
-            lambda: _predicted(project, run), on_result=show, doing="listing the predictions"
-        )
-
-    def _show(self, names: list[str]) -> None:
-        if tuple(names) != self._predicted:
-            self._predicted = tuple(names)
-            self.images.set_names(names)
+    def _on_predicted(self) -> None:
+        names = self._predicted.names
+        self.images.set_names(names)
         count = len(names)
         self.results.setText(
             f"{count} image{'' if count == 1 else 's'} predicted"
@@ -220,7 +207,10 @@ class PredictStep(QWidget):
             else "Nothing predicted yet"
         )
         self.images.setVisible(bool(names))
+        self.refresh()
 
 
-def _predicted(project: Project, run: str) -> list[str]:
-    return [name for name in project.images if project.prediction_path(run, name).is_file()]
+def _why_not(ready: bool, free: bool) -> str:
+    if not ready:
+        return "Train a network first, or apply a run of another project"
+    return "" if free else "Another run is active"

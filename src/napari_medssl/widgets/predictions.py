@@ -1,4 +1,4 @@
-"""Shows the prediction that the current run made of the open image, and asks for one."""
+"""Shows the prediction of the open image by the run that is applied, and asks for one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from napari_medssl.widgets.layers import class_colormap, find_layer, mark, marke
 from napari_medssl.widgets.placement import place, transforms
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_medssl.events import AnyEvent
+    from napari_medssl.project import Project
+    from napari_medssl.project.applied_run import AppliedRun
+    from napari_medssl.project.project import PredictedMap
     from napari_medssl.widgets.session import Session
 
 __all__ = ["Predictions"]
@@ -32,24 +37,58 @@ class Predictions(QObject):
     """
 
     asking_changed = Signal()
+    applied_changed = Signal()
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._session = session
-        self._shown: tuple[str, str] | None = None  # run, image
+        self._shown: tuple[str, str] | None = None  # name of the predictions, image
+        self._project: Project | None = None
+        self._foreign: AppliedRun | None = None
+        self._visible = True
         self.asking = False
         """Whether a prediction of one image is awaited."""
         session.image_closing.connect(self._forget)
         session.image_changed.connect(self.refresh)
         session.runs_changed.connect(self.refresh)
-        session.project_changed.connect(self._recolour)
+        session.project_changed.connect(self._on_project)
         session.run_event.connect(self._on_event)
 
-    def predict(self, run: str | None = None) -> None:
-        """Predict the open image with a run (the current one); returns at once."""
-        image = self._session.image
-        run = run or self._session.current_run
-        if image is None or run is None:
+    @property
+    def foreign(self) -> AppliedRun | None:
+        """The run of another project that is applied; None while one of this project is."""
+        return self._foreign
+
+    @property
+    def run(self) -> str | None:
+        """The run that is applied, as jobs and requests call it: its name, or the path of another project's."""
+        return self._session.current_run if self._foreign is None else self._foreign.run
+
+    @property
+    def name(self) -> str | None:
+        """Under which its predictions are kept in the project."""
+        return self._session.current_run if self._foreign is None else self._foreign.name
+
+    def apply(self, foreign: AppliedRun | None) -> None:
+        """Apply a run of another project from now on, or again the current one of this project."""
+        if foreign != self._foreign:
+            self._foreign = foreign
+            self.applied_changed.emit()
+            self.refresh()
+
+    def predict(self, run: str | None = None, *, maps: Sequence[PredictedMap] = ()) -> None:
+        """Predict the open image; returns at once.
+
+        Parameters
+        ----------
+        run : str, optional
+            A run of this project; by default the one that is applied.
+        maps : sequence of {"probability", "uncertainty"}
+            Kept with the prediction.
+        """
+        image, name = self._session.image, run or self.name
+        run = run or self.run
+        if image is None or run is None or name is None:
             return
         self.asking = True
         self.asking_changed.emit()
@@ -57,7 +96,7 @@ class Predictions(QObject):
         def answered(_: dict[str, Any]) -> None:
             self.asking = False
             self.asking_changed.emit()
-            self._session.saved_prediction.emit(run, image)
+            self._session.saved_prediction.emit(name, image)
             self._shown = None
             self.refresh()
 
@@ -66,33 +105,41 @@ class Predictions(QObject):
             self.asking_changed.emit()
             self._session.problem.emit(problem)
 
-        self._session.request("predict", run=run, image=image, on_result=answered, on_failed=failed)
+        self._session.request(
+            "predict", run=run, image=image, maps=tuple(maps), on_result=answered, on_failed=failed
+        )
+
+    def set_visible(self, on: bool) -> None:
+        """Show the layer, or hide it; the next image's too."""
+        self._visible = on
+        layer = find_layer(self._session.viewer, _ROLE)
+        if layer is not None:
+            layer.visible = on
 
     def refresh(self) -> None:
         """Show the prediction on disk, if there is one that is not shown yet."""
         session = self._session
-        project, image, run = session.project, session.image, session.current_run
-        if project is None or image is None or run is None:
+        project, image, name = session.project, session.image, self.name
+        if project is None or image is None or name is None:
             self._drop()
             return
         layer = find_layer(session.viewer, _ROLE)
-        if self._shown == (run, image) and layer is not None:
+        if self._shown == (name, image) and layer is not None:
             return
-        path = project.prediction_path(run, image)
+        path = project.prediction_path(name, image)
         if not path.is_file():
             self._forget()
             return
 
         def show(labels: np.ndarray) -> None:
-            now = (session.project, session.current_run, session.image)
-            if now == (project, run, image):
-                self._show(run, image, labels)
+            if (session.project, self.name, session.image) == (project, name, image):
+                self._show(name, image, labels)
 
         session.background(
             lambda: read_labels(path), on_result=show, doing=f"reading the prediction of {image}"
         )
 
-    def _show(self, run: str, image: str, labels: np.ndarray) -> None:
+    def _show(self, name: str, image: str, labels: np.ndarray) -> None:
         session = self._session
         picture, project = session.image_layer, session.project
         if picture is None or project is None:
@@ -101,22 +148,24 @@ class Predictions(QObject):
         if layer is not None:  # kept from image to image: making textures anew is what takes time
             layer.data = labels
             place(layer, picture)
+            mark(layer, _ROLE, run=name, image=image)
         else:
             active = session.viewer.layers.selection.active
             layer = Labels(
                 labels,
                 name="prediction",
                 opacity=0.45,
-                colormap=class_colormap(project.settings.classes, background_alpha=0.0),
+                visible=self._visible,
+                colormap=class_colormap(project.settings.known_classes, background_alpha=0.0),
                 **transforms(picture),
             )
+            mark(layer, _ROLE, run=name, image=image)
             above = session.viewer.layers.index(picture) + 1  # over the image, under the labels
             session.viewer.layers.insert(above, layer)
             layer.editable = False
             if active is not None and active in session.viewer.layers:
                 session.viewer.layers.selection.active = active
-        mark(layer, _ROLE, run=run, image=image)
-        self._shown = (run, image)
+        self._shown = (name, image)
 
     def _forget(self) -> None:
         """Empty the layer: what it shows belongs to an image that goes."""
@@ -131,21 +180,27 @@ class Predictions(QObject):
         self._shown = None
         remove_layer(self._session.viewer, _ROLE)
 
-    def _recolour(self) -> None:
+    def _on_project(self) -> None:
         project, layer = self._session.project, find_layer(self._session.viewer, _ROLE)
+        if project is not self._project:
+            self._project = project
+            self.apply(None)
         if project is not None and layer is not None and marked(layer).get("role") == _ROLE:
-            layer.colormap = class_colormap(project.settings.classes, background_alpha=0.0)
+            layer.colormap = class_colormap(project.settings.known_classes, background_alpha=0.0)
 
     def _on_event(self, event: AnyEvent) -> None:
         session, active = self._session, self._session.jobs.last
         if active is None:
             return
         if isinstance(event, Saved) and event.what == "prediction":
+            foreign = self._foreign
             run = str(active.job.get("run") or "")
-            session.saved_prediction.emit(run, event.image)
-            if event.image == session.image and run == session.current_run:
+            name = foreign.name if foreign is not None and foreign.run == run else run
+            session.saved_prediction.emit(name, event.image)
+            if event.image == session.image and name == self.name:
                 self._shown = None
                 self.refresh()
         if isinstance(event, Done) and active.kind == "finetune" and event.run:
+            self.apply(None)
             session.choose_run(event.run)
             self.predict(event.run)

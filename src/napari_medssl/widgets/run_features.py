@@ -68,6 +68,8 @@ class Wanted(NamedTuple):
     """Reads them in a thread, as soon as they are there: the file may be replaced or removed later."""
     take: Callable[[Any], None]
     """Receives what was read."""
+    stride: int | None = None
+    """Pixels per cell and axis; as the engine chooses if None."""
 
 
 class RunFeatures(QObject):
@@ -77,6 +79,8 @@ class RunFeatures(QObject):
     ----------
     session : Session
         Whose engine and project.
+    channel : str
+        See `WarmEngine.ask`: one for each that asks.
     """
 
     advanced = Signal(int, int)
@@ -86,9 +90,12 @@ class RunFeatures(QObject):
     failed = Signal(object)
     """A `Problem`; nothing more comes."""
 
-    def __init__(self, session: Session, parent: QObject | None = None) -> None:
+    def __init__(
+        self, session: Session, parent: QObject | None = None, *, channel: str = "compare"
+    ) -> None:
         super().__init__(parent)
         self._session = session
+        self._channel = channel
         self._waiting: list[Wanted] = []
         self._total = 0
         self._ticket = 0
@@ -147,7 +154,8 @@ class RunFeatures(QObject):
             image=wanted.image,
             at_start=state.at_start,
             source=wanted.network.source,
-            channel="compare",
+            stride=wanted.stride,
+            channel=self._channel,
             on_result=answered,
             on_failed=failed,
         )

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QStandardPaths, Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Failed, Started
-from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.activity import Activity
 from napari_medssl.widgets.background import background, wait_for_background
 from napari_medssl.widgets.changed_images import ChangedImages
 from napari_medssl.widgets.close_guard import CloseGuard
@@ -30,6 +30,8 @@ from napari_medssl.widgets.problem import Problem
 from napari_medssl.widgets.recent import Recent
 from napari_medssl.widgets.run_list import RunList
 from napari_medssl.widgets.telling import Telling
+from napari_medssl.widgets.unsaved import flush_all
+from napari_medssl.widgets.view_memory import ViewMemory
 from napari_medssl.widgets.warm_engine import WarmEngine
 
 if TYPE_CHECKING:
@@ -124,6 +126,7 @@ class Session(QObject):
         self.opening.moved.connect(self.busy_changed)
         self.opening.images_changed.connect(self.images_changed)
         self.images = ImageView(self)
+        self.view_memory = ViewMemory(self)
         self.overview = Overview(self)
         self.changed_images = ChangedImages(self)
         self.run_list = RunList(self)
@@ -344,7 +347,7 @@ class Session(QObject):
             Not called any more once the viewer has closed; then `work` is not begun either, unless it saves.
         doing : str
             For the message of a failure: ``saving the labels of a.png``.
-        lane : {"reading", "saving", "checking", "fitting"}
+        lane : {"reading", "saving", "checking", "fitting", "advising", "live"}
             See `napari_medssl.widgets.background`.
         """
         if self.closed:
@@ -376,10 +379,13 @@ class Session(QObject):
         """End the children and let the last saves finish: the viewer is closing."""
         if self.closed:
             return
+        if self._viewer() is not None:
+            self.view_memory.flush()
         self.closed = True  # from here on nothing is begun
-        annotator = Annotator.find(self)
-        for name, error in (annotator.flush() if annotator is not None else {}).items():
-            _log.error("The labels of %s are lost: they cannot be saved.", name, exc_info=error)
+        for name, error in flush_all(self).items():
+            _log.error("What was drawn on %s is lost: it cannot be saved.", name, exc_info=error)
+        for item in self.findChildren(Activity):
+            item.close()
         self.opening.shut_down()
         wait_for_background()
         self.jobs.shut_down()

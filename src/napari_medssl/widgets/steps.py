@@ -92,5 +92,5 @@ STEPS = (
     StepInfo("Annotate", AnnotateStep, _needs_images, _annotate_state),
     StepInfo("Finetune", FinetuneStep, _needs_labels, lambda s: _runs_state(s, "finetune")),
     StepInfo("Explore", ExplorePanel, _needs_run, lambda session: ""),
-    StepInfo("Predict", PredictStep, _needs_run, lambda s: _runs_state(s, "predict")),
+    StepInfo("Predict", PredictStep, _needs_images, lambda s: _runs_state(s, "predict")),
 )

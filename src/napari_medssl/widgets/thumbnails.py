@@ -24,6 +24,7 @@ __all__ = ["SIDE", "Thumbnails", "as_colour", "small_picture"]
 SIDE = 96
 """Longer side, pixels."""
 _KEPT = 2_000
+_WAITING = 256  # what was scrolled past longer ago is asked for again once it is in sight
 
 
 class Thumbnails(PerSession):
@@ -59,6 +60,8 @@ class Thumbnails(PerSession):
             return self._kept[name]
         self._waiting[name] = None
         self._waiting.move_to_end(name)
+        while len(self._waiting) > _WAITING:
+            self._waiting.popitem(last=False)
         self._read_next()
         return None
 

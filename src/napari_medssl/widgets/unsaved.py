@@ -1,4 +1,4 @@
-"""The question that is asked before labels that cannot be saved are left behind."""
+"""What was drawn is saved before something closes; the question that is asked if it cannot be."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox
 
 from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.object_editor import ObjectEditor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,21 @@ if TYPE_CHECKING:
 
     from napari_medssl.widgets.session import Session
 
-__all__ = ["ask_about_unsaved"]
+__all__ = ["ask_about_unsaved", "flush_all"]
+
+
+def flush_all(session: Session) -> dict[str, BaseException]:
+    """Save labels and objects before returning: something is about to close.
+
+    Returns
+    -------
+    dict
+        Name of the image -> why it cannot be saved; empty when everything is on the disk.
+    """
+    failed: dict[str, BaseException] = {}
+    for keeper in _keepers(session):
+        failed |= keeper.flush()
+    return failed
 
 
 def ask_about_unsaved(
@@ -27,7 +42,7 @@ def ask_about_unsaved(
     Parameters
     ----------
     session : Session
-        Whose labels these are.
+        Whose labels and objects these are.
     parent : QWidget
         The window to ask in.
     on_leave : callable
@@ -38,11 +53,9 @@ def ask_about_unsaved(
     QMessageBox or None
         To be opened by the caller; None when everything is on the disk.
     """
-    annotator = Annotator.find(session)
-    failed = annotator.flush() if annotator is not None else {}
-    if annotator is None or not failed:
+    failed = flush_all(session)
+    if not failed:
         return None
-    store = annotator.store
     names = ", ".join(list(failed)[:3]) + (" and others" if len(failed) > 3 else "")
     box = QMessageBox(parent)
     box.setIcon(QMessageBox.Icon.Warning)
@@ -57,9 +70,15 @@ def ask_about_unsaved(
 
     def answered() -> None:
         if box.clickedButton() is lose:
-            store.discard()
+            for keeper in _keepers(session):
+                keeper.store.discard()
         if box.clickedButton() in (again, lose):
             QTimer.singleShot(0, on_leave)  # when the box is gone: it may be asked again
 
     box.finished.connect(answered)
     return box
+
+
+def _keepers(session: Session) -> list[Annotator | ObjectEditor]:
+    found = (Annotator.find(session), ObjectEditor.find(session))
+    return [keeper for keeper in found if keeper is not None]

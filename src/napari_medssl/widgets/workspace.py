@@ -10,13 +10,17 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from napari_medssl.events import Progress
 from napari_medssl.widgets.banner import Banner
 from napari_medssl.widgets.device_badge import DeviceBadge
+from napari_medssl.widgets.navigator import KEY, NavigatorDock
+from napari_medssl.widgets.rows import button
 from napari_medssl.widgets.run_strip import RunStrip
 from napari_medssl.widgets.session import Session
 from napari_medssl.widgets.steps import STEPS
@@ -102,8 +106,14 @@ class Workspace(QWidget):
         self.setObjectName("medssl-workspace")
         self.banner = Banner(self.session, self)
         self.strip = RunStrip(self.session, self)
-        self.project_name = QLabel()
+        self.project_name = QElidingLabel()  # a long name must not widen the dock
+        self.project_name.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.project_name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         set_role(self.project_name, "heading")
+        self.all_images = button(
+            f"All images ({KEY})",
+            "All images as a table: sort, filter, search; press again to hide.",
+        )
         self.badge = DeviceBadge(self.session, self)
         self.steps = {
             info.title: StepView(number, info, self.session)
@@ -114,6 +124,7 @@ class Workspace(QWidget):
             step.button.clicked.connect(lambda _, title=title: self.open_step(title))
         self.strip.wanted.connect(self.open_step)
         session = self.session
+        self.all_images.clicked.connect(NavigatorDock.of(session).toggle)
         session.planner.accepted.connect(lambda: self.open_step("Pretrain"))
         session.project_changed.connect(self._on_project)
         session.image_changed.connect(self.refresh)
@@ -150,6 +161,7 @@ class Workspace(QWidget):
 
     def refresh(self) -> None:
         """Bring headings, strip and name up to date."""
+        self.all_images.setEnabled(self.session.project is not None)
         for step in self.steps.values():
             step.refresh()
         self.strip.refresh(self.open_title)
@@ -157,6 +169,7 @@ class Workspace(QWidget):
     def _lay_out(self) -> None:
         top = QHBoxLayout()
         top.addWidget(self.project_name, 1)
+        top.addWidget(self.all_images)
         top.addWidget(self.badge)
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 6, 6, 6)
@@ -172,6 +185,7 @@ class Workspace(QWidget):
     def _on_project(self) -> None:
         project = self.session.project
         self.project_name.setText(project.name if project is not None else "No project")
+        self.project_name.setToolTip(str(project.path) if project is not None else "")
         if project is None or not self.steps[self.open_title].possible:
             self.open_step("Project")
         self.refresh()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.evaluate.cka import PAPER_BATCH, cka, hsic
+from napari_medssl.evaluate.cka import PAPER_BATCH, Alignment, cka, hsic, kernel
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
@@ -64,6 +64,19 @@ def test_rotation_scale_and_batches(biased: bool) -> None:
     assert cka(x, y, batch=10, biased=biased) == pytest.approx(expected, abs=1e-6)
     maps = noise(9, 24, 2, 3, 4)
     assert cka(maps, y, biased=biased) == cka(maps.reshape(24, -1), y, biased=biased)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_table_of_all_pairs(biased: bool) -> None:
+    first, second = [noise(11, 20, 6), noise(12, 20, 4)], [noise(13, 20, 5), noise(14, 20, 3)]
+    second[1] += first[0][:, :3]
+    sums = Alignment(biased=biased)
+    for part in (slice(0, 10), slice(10, 20)):
+        sums.add([kernel(x[part]) for x in first], [kernel(y[part]) for y in second])
+    expected = [[cka(x, y, batch=10, biased=biased) for y in second] for x in first]
+    np.testing.assert_allclose(sums.table(), expected, atol=1e-9)
+    with pytest.raises(MedsslError, match=r"1 and 2 representations follow on \(2, 2\)"):
+        sums.add([kernel(first[0])], [kernel(y) for y in second])
 
 
 def test_edges() -> None:

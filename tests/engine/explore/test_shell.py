@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_medssl import Project, pretrain
+from napari_medssl import Project, pretrain, suggest
 from napari_medssl.cli import main
 from napari_medssl.events import AnyEvent, parse_event
 from napari_medssl.synthetic import nuclei
@@ -148,3 +148,24 @@ def test_colours(kind: str, shell: Shell, tmp_path: Path) -> None:
         assert labels.shape == (64, 80)
         assert 1 <= labels.min() <= labels.max() <= 8
     shell("colours", "--kind", kind, "--out", tmp_path / "figure.jpg", code=2)
+
+
+def test_suggest(shell: Shell) -> None:
+    annotations = shell.project.annotations
+    for name in annotations.annotated():
+        annotations.clear(name)
+    out = shell("suggest", "--count", 2).splitlines()
+    assert out[2].startswith("1  n")
+    assert "the most typical of 5 images" in out[2]
+    assert len(out) == 4
+    labels = np.ones((64, 80), np.uint16)
+    labels[20:40, 20:40] = 2
+    annotations.write("n1.png", labels)
+    (*_, event) = shell.events("suggest", "--count", 9)
+    found = event.data["suggestions"]
+    assert {item["image"] for item in found} == set(shell.project.images) - {"n1.png"}
+    assert "uncertain" in found[0]["why"]
+    assert set(event.data["uncertainty"]) == set(shell.project.images)
+    same = suggest(shell.project, run=shell.project.runs()[0].name, device="cpu")
+    assert [item.image for item in same] == [item["image"] for item in found]
+    shell("suggest", "--count", 0, code=1)

@@ -66,7 +66,7 @@ def test_what_is_uncertain_and_unlike_the_annotated_comes_first(make_store: Make
     names = [item.image for item in found]
     # 1-1 and 2-1 are more uncertain than 3-0, but much like the annotated one and the first suggested
     assert names[:2] == ["2-0.png", "3-0.png"]
-    assert found[0].why == "uncertain, number 2 of 5 (0.60), and unlike the annotated image"
+    assert found[0].why == "uncertain (0.60, number 2 of 5), unlike the annotated image"
     assert found[0].box == box
     assert sorted(names) == sorted(values)
     told = next(item for item in found if item.image == "1-1.png")

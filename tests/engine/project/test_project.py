@@ -208,12 +208,31 @@ def test_update_keeps_what_another_process_changed_and_refuses_nonsense(project:
     np.testing.assert_allclose(other.grey("cell1.png"), project.read("cell1.png")[0])
     with pytest.raises(MedsslError, match="channels"):
         project.update(channels=("cyan",))
-    with pytest.raises(MedsslError, match="in this order"):
-        project.update(classes=(classes[0], classes[2]))
+    with pytest.raises(MedsslError, match="rising values"):
+        project.update(classes=(classes[0], classes[2], classes[1]))
     project.annotations.write("cell1.png", np.full((32, 40), 3))
     with pytest.raises(MedsslError, match="'debris' cannot go"):
         project.update(classes=classes[:2])
     assert Project.open(project.path).settings.classes == classes
+
+
+def test_a_class_that_is_removed_leaves_its_value_to_no_other(project: Project) -> None:
+    background, cell = project.settings.classes
+    debris = ClassInfo(value=3, name="debris", color="#123456")
+    project.update(classes=(background, cell, debris))
+    project.update(classes=(background, debris))
+    opened = Project.open(project.path)
+    assert [item.value for item in opened.settings.classes] == [1, 3]
+    assert opened.settings.removed_classes == (cell,)
+    opened.annotations.write("cell1.png", np.full((32, 40), 3))
+    with pytest.raises(
+        MedsslError, match=r"the value 2; this project has 0 \(not annotated\) and 1, 3"
+    ):
+        opened.annotations.write("cell1.png", np.full((32, 40), 2))
+    opened.update(classes=(background, cell, debris))  # an import of masks may bring it back
+    assert opened.settings.removed_classes == ()
+    with pytest.raises(MedsslError, match="follow from classes"):
+        opened.update(removed_classes=())
 
 
 def test_colour_is_decided_by_the_pixels(folder: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_project_of_the_first_schema_opens_and_is_rewritten_only_when_it_chang
     text = json.dumps(OLD)
     file.write_text(text)
     opened = Project.open(project.path)
-    assert opened.settings.schema_version == 3
+    assert opened.settings.schema_version == 4
     assert opened.settings.classes[1].name == "nucleus"
     assert opened.settings.normalisation.low == 2
     assert opened.settings.mask_values == {0: 1, 255: 2}
@@ -41,7 +41,7 @@ def test_a_project_of_the_first_schema_opens_and_is_rewritten_only_when_it_chang
     classes = (*opened.settings.classes, ClassInfo(value=3, name="debris", color="#123456"))
     opened.update(classes=classes)
     assert (project.path / "project.json.v1.bak").read_text() == text
-    assert json.loads(file.read_text())["schema_version"] == 3
+    assert json.loads(file.read_text())["schema_version"] == 4
     again = Project.open(project.path)
     assert again.settings == opened.settings
     again.update(recursive=False)
@@ -71,6 +71,10 @@ def test_a_project_of_the_first_schema_opens_and_is_rewritten_only_when_it_chang
         ({"schema_version": True}, "schema_version"),
         ({"schema_version": 0}, "schema_version"),
         ({"classes": [{"value": 1}]}, "classes"),
+        (
+            {"removed_classes": [{"value": 2, "name": "x", "color": "#000000"}]},
+            "belongs to one class",
+        ),
         ({"groups": {"kind": "pattern", "pattern": "("}}, "no regular expression"),
         ({"groups": {"kind": "table", "column": "a"}}, "table: is missing"),
         ({"image_labels": {"kind": "magic"}}, "image_labels"),

@@ -89,10 +89,14 @@ class ExperimentJob(Config):
     """How long and how fast arms are pretrained."""
     units: tuple[int, ...] = (1, 2, 4, 8)
     """How many units (images, or groups where the project has them) are annotated."""
+    rates: tuple[float, ...] = ()
+    """Instead of `units` and `tune_units`: which shares of the units there are to draw from are annotated, each at
+    least one unit; and all of them besides, so that IQC can be told. The evaluation paper's: .01 .02 .04 ... .64."""
     draws: int = Field(5, ge=1, le=1000)
     """How often the annotated units are drawn anew; with more units, a draw keeps those it had."""
-    tune: Literal["full", "frozen"] = "full"
-    """How networks are fine-tuned, beside the linear probe on their features."""
+    tune: Literal["full", "frozen", "both"] = "full"
+    """How networks are fine-tuned, beside the linear probe on their features: whole, with a frozen encoder, or both
+    (the arm from scratch is then the frozen random baseline, too)."""
     tune_units: tuple[int, ...] = (2, 8)
     """For which of the `units` networks are fine-tuned; the probe is made for all."""
     tune_arms: tuple[str, ...] | None = None
@@ -126,6 +130,8 @@ class ExperimentJob(Config):
             raise ValueError(f"arms need names that differ, not {', '.join(names) or 'none'}")
         if not self.units or min(self.units) < 1 or len(set(self.units)) < len(self.units):
             raise ValueError(f"units are counts from 1, each once, not {self.units}")
+        if wrong := [rate for rate in self.rates if not 0 < rate <= 1]:
+            raise ValueError(f"rates are shares above 0 and up to 1, not {wrong}")
         if set(self.tune_units) - set(self.units):
             raise ValueError(f"tune_units {self.tune_units} are not all among units {self.units}")
         if self.tune_arms is not None and (unknown := set(self.tune_arms) - set(names)):

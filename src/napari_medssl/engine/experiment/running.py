@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from napari_medssl.engine.experiment.baselines import GRID, Forests, threshold_masks
-from napari_medssl.engine.experiment.cells import cells_of
+from napari_medssl.engine.experiment.cells import cells_of, counts_of
 from napari_medssl.engine.experiment.estimate import Costs, Pace, timed
 from napari_medssl.engine.experiment.ground import survey
 from napari_medssl.engine.experiment.probing import apply_probes, fit_probes
@@ -18,6 +18,7 @@ from napari_medssl.engine.experiment.trainings import StoppedError, Trainings
 from napari_medssl.engine.experiment.workplace import check_plan, teaching_project
 from napari_medssl.engine.predicting import model_of
 from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.annotation_table import iqc_section
 from napari_medssl.evaluate.label_efficiency import write_report
 from napari_medssl.evaluate.results import Cell, Row, Table
 from napari_medssl.events import Done, Event, Note, Progress, Saved, Started
@@ -127,7 +128,9 @@ class _Experiment:
         except StoppedError:
             pass
         finally:
-            written = write_report(self.table.rows, self.folder, title=job.name)
+            written = write_report(
+                self.table.rows, self.folder, title=job.name, further=self._integrated()
+            )
         for path in written:
             yield Saved(what="report", path=str(path))
         yield self._outcome(every, written)
@@ -166,6 +169,13 @@ class _Experiment:
         report = f" Report: {written[-1]}" if written else ""
         return Done(stopped=self.control.stopped, summary=f"{'; '.join(parts)}.{report}")
 
+    def _integrated(self) -> dict[str, str]:
+        """Write the table of IQC, where annotation rates were asked for."""
+        if not self.job.rates:
+            return {}
+        pool, rows = len(self.split.pool), self.table.rows
+        return {on: iqc_section(rows, scored_on=on, pool=pool) for on in ("test", "validation")}
+
     def _plan_texts(self) -> Iterator[str]:
         split = self.split
         what = "units" if any(len(names) > 1 for names in split.units.values()) else "images"
@@ -174,8 +184,14 @@ class _Experiment:
             f"{len(split.test)} for testing; scored on {self.job.score_on}, {len(self.scored)} images that "
             "pretraining does not see."
         )
+        counts = counts_of(self.job, pool=len(split.pool))
         too_many = [str(k) for k in self.job.units if k > len(split.pool)]
-        if too_many:
+        if self.job.rates:
+            yield (
+                f"The annotation rates come to {', '.join(map(str, counts[:-1]))} of {counts[-1]} {what}; "
+                "all of them are annotated as well."
+            )
+        elif too_many:
             yield f"There are too few {what} for {', '.join(too_many)} annotated ones: left out."
         yield f"Expected to take {duration(self.pace.total)} on {self.device.label}."
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from napari_medssl.evaluate.metrics import ClassScore
+from napari_medssl.evaluate.class_scores import ClassScore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from napari_medssl.evaluate.metrics import Labels
+    from napari_medssl.evaluate.class_scores import Labels
 
 __all__ = ["Scorer"]
 

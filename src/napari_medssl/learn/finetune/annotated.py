@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medssl.errors import MedsslError
+from napari_medssl.learn.finetune.distances import known_distance, taught_objects
 from napari_medssl.learn.finetune.split import IMAGES_FOR_HOLD_OUT, hold_out, in_both
 from napari_medssl.learn.losses import IGNORED
 from napari_medssl.learn.patches import Cache
@@ -34,11 +35,14 @@ class Annotated:
     planes: NDArray[np.float32]
     train: NDArray[np.int16]
     validation: NDArray[np.int16]
+    distance: NDArray[np.float32] | None = None
+    """Where objects are learned: see `known_distance`; NaN also where nothing is learned from."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all three."""
-        return self.planes.nbytes + self.train.nbytes + self.validation.nbytes
+        """Bytes of all of them."""
+        distance = 0 if self.distance is None else self.distance.nbytes
+        return self.planes.nbytes + self.train.nbytes + self.validation.nbytes + distance
 
 
 class AnnotationTask(Task):
@@ -56,6 +60,8 @@ class AnnotationTask(Task):
         Settings.
     seed : int
         Chooses the validation pixels.
+    seen : frozenset of str
+        Images whose annotations taught the network before. They validate only where all did.
 
     Raises
     ------
@@ -73,6 +79,7 @@ class AnnotationTask(Task):
         images: tuple[str, ...],
         config: FinetuneConfig,
         seed: int,
+        seen: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         self.model = model
@@ -84,7 +91,10 @@ class AnnotationTask(Task):
         labels = {name: project.annotations.read(name) for name in images}
         self._check(labels)
         self._labels = labels
-        self._held = hold_out(labels, share=config.held_out, seed=seed)
+        # what taught the network before would flatter it: only the others validate, if there are any
+        self._validating = {name: labels[name] for name in images if name not in seen} or labels
+        held = hold_out(self._validating, share=config.held_out, seed=seed)
+        self._held = {name: held.get(name, np.zeros(labels[name].shape, bool)) for name in images}
         self._both = in_both(labels, self._held)
         self._cache: Cache[Annotated] = Cache(self._load)
         self._tiles = Tiles(tell=self.tell)
@@ -107,13 +117,15 @@ class AnnotationTask(Task):
             )
 
     def _split_note(self) -> str:
-        held = [(self._held[name], self._labels[name] > 0) for name in self.annotated]
+        held = [(self._held[name], self._labels[name] > 0) for name in self._validating]
         pixels = sum(int(mask.sum()) for mask, _ in held)
         images = sum(bool(mask.any()) for mask, _ in held)
+        fresh = len(held) < len(self.annotated)
+        of_those = " that the network had not learned from before" if fresh else ""
         if not any((annotated & ~mask).any() for mask, annotated in held if mask.any()):
-            where = f"{images} whole image{'s' if images > 1 else ''}"
+            where = f"{images} whole image{'s' if images > 1 else ''}{of_those}"
         else:
-            where = "squares of the annotated images"
+            where = f"squares of the annotated images{of_those}"
             if len(held) >= IMAGES_FOR_HOLD_OUT:
                 where += ", since no choice of whole images has every class on both sides"
         note = f"Held out for validation: {pixels:,} annotated pixels ({where})."
@@ -143,7 +155,16 @@ class AnnotationTask(Task):
             raise UnreadableImageError(
                 f"{name} is {planes.shape[1:]} pixels now, its labels are {train.shape}."
             )
-        return Annotated(planes=planes, train=train, validation=validation)
+        distance = None
+        if self.model.spec.objects:
+            distance = self._known_distance(name)
+            distance[train == IGNORED] = np.nan
+        return Annotated(planes=planes, train=train, validation=validation, distance=distance)
+
+    def _known_distance(self, name: str) -> NDArray[np.float32]:
+        labels = self._labels[name]
+        objects = taught_objects(self.project, name, labels, self.training_config)
+        return known_distance(labels, objects)
 
     def _readable(self, names: Iterable[str]) -> Iterator[Annotated]:
         """Give these images, leaving out those that cannot be read any more."""

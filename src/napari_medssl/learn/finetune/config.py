@@ -19,7 +19,7 @@ class FinetuneConfig(TrainingConfig):
     """How long, how fast, and what is held out.
 
     A linear probe has one layer and one loss: rates of pretrained parts, `l2_start`, `batch_norm`, `mean_teacher` and
-    `loss` mean nothing to it.
+    `loss` mean nothing to it, and it cannot learn `objects`.
     """
 
     steps: int = Field(300, ge=1, le=10_000_000)
@@ -43,6 +43,14 @@ class FinetuneConfig(TrainingConfig):
     about twice the time and memory a step."""
     loss: Literal["dice_ce", "focal_tversky"] = advanced("dice_ce")
     """Dice plus cross-entropy, or the focal Tversky loss (MedSASS's fully supervised reference)."""
+    objects: bool = False
+    """Learn which object a pixel is of beside its class: a map of distances to the outlines, in which touching objects
+    are told apart. What is best is still decided by the classes."""
+    objects_from: Literal["drawn", "classes"] = advanced("drawn")
+    """Objects to learn from: those that were drawn or imported, or in images without any the areas of the classes,
+    parted at their necks. Only objects that are annotated all around count."""
+    distance_weight: float = advanced(10.0, gt=0, le=1000)
+    """Weight of the loss of distances against that of classes, where objects are learned."""
     validate_every: int = advanced(25, ge=1, le=1_000_000)
     """Steps between two validations."""
     patience: int = advanced(6, ge=0, le=10_000)

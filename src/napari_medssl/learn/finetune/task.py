@@ -18,7 +18,12 @@ from napari_medssl.learn.finetune.batch_norm import encoder_norms, encoder_stati
 from napari_medssl.learn.finetune.linear import LinearProbe, embedded_pixels
 from napari_medssl.learn.finetune.mean_teacher import MeanTeacher
 from napari_medssl.learn.finetune.rates import blocks_of, groups_of
-from napari_medssl.learn.losses import IGNORED, dice_cross_entropy, focal_tversky_of_classes
+from napari_medssl.learn.losses import (
+    IGNORED,
+    dice_cross_entropy,
+    distance_loss,
+    focal_tversky_of_classes,
+)
 from napari_medssl.learn.networks import SegmentationModel
 from napari_medssl.learn.patches import CACHE_BYTES, Batch, Cache, collate, step_rng
 from napari_medssl.learn.predict import predict_probabilities
@@ -52,7 +57,14 @@ class FinetuneTask(AnnotationTask):
     Raises
     ------
     MedsslError
-        If a mean teacher has no images without annotation, or statistics are to be kept that a new encoder lacks.
+        If a mean teacher has no images without annotation, statistics are to be kept that a new encoder lacks, or
+        objects are to be learned of which none is known.
+
+    Notes
+    -----
+    Where the model has a layer of distances (`ModelSpec.objects`), its loss is added to that of the classes. The score
+    is that of the classes all the same. Only what has learned distances is a candidate for being handed back: a start
+    whose layer of distances is new is none, nor is a probe on its features.
 
     References
     ----------
@@ -103,6 +115,24 @@ class FinetuneTask(AnnotationTask):
             if found:
                 self._points.append(found)
         self._drawn = {name for places in self._points for name, _ in places}
+        if self.model.spec.objects:
+            self._check_objects()
+
+    def _check_objects(self) -> None:
+        known = (
+            (self._known_distance(name) > 0) & self._learned_from(name) for name in self.annotated
+        )
+        if not any(inside.any() for inside in known):
+            raise MedsslError(
+                "Objects are to be learned, and none of them is annotated with all that is around it.",
+                advice="Draw or import objects, label the pixels around them as background, or make them of the"
+                ' classes (objects_from = "classes").',
+            )
+        if not bool(self.model.distance_learned):
+            self.notes.append(
+                "Objects: the network has no map of distances yet, so what it starts from is no candidate for what"
+                " is kept."
+            )
 
     def _add_teacher(self) -> None:
         taught = set(self.annotated)
@@ -182,7 +212,8 @@ class FinetuneTask(AnnotationTask):
     def batch(self, rng: np.random.Generator) -> Batch:
         """Draw patches around annotated pixels: ``image`` (B, C, Y, X), ``target`` (B, Y, X).
 
-        With a mean teacher there are as many ``unlabelled`` (B, C, Y, X).
+        Where objects are learned there is their ``distance`` (B, Y, X), NaN where it is not known. With a mean teacher
+        there are as many ``unlabelled`` (B, C, Y, X).
         """
         config = self.training_config
         samples: list[Batch] = []
@@ -207,6 +238,8 @@ class FinetuneTask(AnnotationTask):
             patch = change_intensity(rng, cut(item.planes, view), strength=config.intensity)
             target = cut(item.train, view, labels=True).astype(np.int64)
             sample: Batch = {"image": patch.astype(np.float32), "target": target}
+            if item.distance is not None:
+                sample["distance"] = cut(item.distance, view)
             samples.append(sample)
         batch = collate(samples)
         if self.teacher is not None:
@@ -218,14 +251,18 @@ class FinetuneTask(AnnotationTask):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Give the loss on the annotated pixels, and the terms that are added to it."""
         images = batch["image"]
-        terms = {}
-        if self.teacher is None:
-            logits = self.model(images)
+        count, terms = len(images), {}
+        if self.teacher is not None:
+            images = torch.cat([images, batch["unlabelled"]])
+        if self.model.spec.objects:
+            logits, distance = self.model.with_distance(images)
+            error = distance_loss(distance[:count], batch["distance"])
+            terms["distance"] = self.training_config.distance_weight * error
         else:
-            unlabelled = batch["unlabelled"]
-            both = self.model(torch.cat([images, unlabelled]))
-            logits, others = both.split([len(images), len(unlabelled)])
-            terms["consistency"] = self.teacher.consistency(others, unlabelled)
+            logits = self.model(images)
+        if self.teacher is not None:
+            terms["consistency"] = self.teacher.consistency(logits[count:], images[count:])
+        logits = logits[:count]
         supervised = LOSSES[self.training_config.loss](logits, batch["target"])
         if self._pulled:
             terms["l2_start"] = 0.5 * self.training_config.l2_start * self._moved()
@@ -246,12 +283,16 @@ class FinetuneTask(AnnotationTask):
         return torch.stack(squares).sum()
 
     def after_step(self, step: int, total: int) -> None:
-        """Let the teacher follow."""
+        """Let the teacher follow, and note that distances have been learned."""
+        if self.model.spec.objects:
+            self.model.distance_learned.fill_(True)
         if self.teacher is not None:
             self.teacher.follow(self.model, step, total)
 
     def validate(self) -> dict[str, float]:
-        """Give the Dice score over held-out pixels."""
+        """Give the Dice score over held-out pixels; nothing before a map of distances that was asked for is learned."""
+        if self.model.spec.objects and not bool(self.model.distance_learned):
+            return {}
         return self._validated(self.model)
 
     def _validated(self, model: SegmentationModel) -> dict[str, float]:

@@ -21,12 +21,12 @@ __all__ = ["Layer", "PretextMethod", "method", "methods"]
 
 
 def methods() -> dict[str, type[PretextMethod]]:
-    """All pretext methods by key: those of this folder, then those of installed packages."""
+    """All pretext methods, those of this folder and those of installed packages, in the order of their keys."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     for entry in entry_points(group="napari_medssl.pretext"):
         entry.load()
-    return dict(PretextMethod.registry)
+    return dict(sorted(PretextMethod.registry.items()))
 
 
 def method(key: str) -> type[PretextMethod]:

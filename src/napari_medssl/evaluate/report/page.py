@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Report"]
 
+_SHORT = 10
+"""Rows of a table that a page does not part."""
 _DPI = 170  # sharp on high-resolution screens and on paper
 
 _STYLE = """
@@ -38,16 +41,23 @@ th, td { text-align: right; padding: .32rem .8rem; border-bottom: 1px solid var(
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { font-size: .82rem; font-weight: 600; color: var(--faint); border-bottom: 2px solid var(--line); }
 table.text td, table.text th { text-align: left; }
+table.settings { font-size: .82rem; }
+table.settings td { overflow-wrap: anywhere; max-width: 20rem; padding-top: .16rem; padding-bottom: .16rem; }
+ul { max-width: 46rem; margin: .6rem 0; padding-left: 1.2rem; }
+li { margin: .2rem 0; }
+li.warning { list-style: "! "; }
 tr.best td { font-weight: 600; }
 tr.best td:first-child { box-shadow: -.6rem 0 0 #fff, -.75rem 0 0 var(--accent); }
 figure { margin: 1.1rem 0 1.6rem; break-inside: avoid; }
+figure:not(:has(figcaption)) { margin-bottom: .3rem; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption, .note { color: var(--faint); font-size: .88rem; max-width: 46rem; margin-top: .4rem; }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .75rem .9rem;
   font: .82rem/1.5 ui-monospace, SFMono-Regular, Consolas, "Liberation Mono", monospace;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 @media print { body { font-size: 10.5pt; } main { padding: 0; max-width: none; }
-  h2 { break-after: avoid; } pre, table { break-inside: avoid; } }
+  h2, h3 { break-after: avoid; } pre, tr, table.short { break-inside: avoid; } thead { display: table-header-group; }
+  .scroll { overflow-x: visible; } }
 """
 
 
@@ -82,6 +92,25 @@ class Report:
         """Add a paragraph in small print."""
         self._parts.append(f'<p class="note">{escape(text)}</p>')
 
+    def points(self, texts: Sequence[str], *, warnings: bool = False) -> None:
+        """Add a list of sentences; `warnings` are marked by an exclamation mark."""
+        mark = ' class="warning"' if warnings else ""
+        items = "".join(f"<li{mark}>{escape(text)}</li>" for text in texts)
+        self._parts.append(f"<ul>{items}</ul>")
+
+    def settings(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add a table of the settings of jobs, a column each.
+
+        Parameters
+        ----------
+        jobs : mapping of str to mapping
+            Title -> settings, which may be nested.
+        """
+        columns = {title: _flat(job) for title, job in jobs.items()}
+        keys = dict.fromkeys(key for column in columns.values() for key in column)
+        rows = [[key, *(own.get(key, "") for own in columns.values())] for key in keys]
+        self._table(["setting", *columns], rows, kind="text settings")
+
     def table(
         self,
         head: Sequence[str],
@@ -101,6 +130,16 @@ class Report:
         text : bool
             Whether the cells are words (flush left) rather than numbers (flush right).
         """
+        self._table(head, rows, kind="text" if text else "", best=best)
+
+    def _table(
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        kind: str,
+        best: int | None = None,
+    ) -> None:
         body = "".join(
             f"<tr{' class=best' if index == best else ''}>"
             + "".join(f"<td>{escape(cell)}</td>" for cell in row)
@@ -108,9 +147,10 @@ class Report:
             for index, row in enumerate(rows)
         )
         heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        kind = ' class="text"' if text else ""
+        kind = f"{kind} short".lstrip() if len(rows) <= _SHORT else kind
+        of = f' class="{kind}"' if kind else ""
         self._parts.append(
-            f'<div class="scroll"><table{kind}><thead><tr>{heads}</tr></thead>'
+            f'<div class="scroll"><table{of}><thead><tr>{heads}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
 
@@ -122,7 +162,7 @@ class Report:
         figure : matplotlib.figure.Figure
             The figure.
         caption : str
-            What to see in it.
+            What to see in it; may be empty where the next figure belongs to it.
         alt : str
             What it shows, for those who do not see it.
         """
@@ -132,9 +172,10 @@ class Report:
         figure.savefig(buffer, format="png")
         width, _ = figure.get_size_inches()
         data = base64.b64encode(buffer.getvalue()).decode("ascii")
+        told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(
             f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}" '
-            f'style="width: {width * 96:.0f}px"><figcaption>{escape(caption)}</figcaption></figure>'
+            f'style="width: {width * 96:.0f}px">{told}</figure>'
         )
 
     def commands(self, lines: Sequence[str]) -> None:
@@ -151,3 +192,15 @@ class Report:
         )
         with atomic(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
+
+
+def _flat(job: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in job.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            flat[prefix + key] = ", ".join(map(str, value))
+        else:
+            flat[prefix + key] = "" if value is None else str(value)
+    return flat

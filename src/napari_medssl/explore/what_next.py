@@ -1,0 +1,105 @@
+"""What to annotate next in a project, from what is annotated now: diverse images first, uncertain ones afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medssl.explore.live_probe import Annotated, LiveConfig, LiveProbe
+from napari_medssl.explore.neighbours import Folder
+from napari_medssl.explore.suggest import Suggestion, suggest
+from napari_medssl.explore.uncertainty import Uncertain, uncertain_images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_medssl.explore.linear import Linear
+    from napari_medssl.explore.store import EmbeddingStore
+    from napari_medssl.project import Project
+
+__all__ = ["Advice", "WhatNext"]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to annotate next."""
+
+    suggestions: tuple[Suggestion, ...]
+    """The best first; empty when every stored image is annotated."""
+    uncertain: Mapping[str, Uncertain]
+    """How uncertain a probe on the stored features is about each stored image, annotated or not; empty as long as
+    there are no strokes of two classes."""
+
+
+class WhatNext:
+    """Gives advice on a project again and again; what was read of images and strokes that are the same is kept.
+
+    Not for several threads at once.
+
+    Parameters
+    ----------
+    project : Project
+        Its annotations are what is known.
+    store : EmbeddingStore
+        The stored features of its images; those without any are never suggested.
+    """
+
+    def __init__(self, project: Project, store: EmbeddingStore) -> None:
+        self._project = project
+        self._store = store
+        self._folder: Folder | None = None
+        # The cells alone are classified: filters of the image, which show fine edges, are not needed for that.
+        config = LiveConfig(sigmas=())
+        self._probe = LiveProbe(store.grid, self._frame, config)
+
+    def advise(
+        self, *, count: int = 5, progress: Callable[[int, int], None] | None = None
+    ) -> Advice:
+        """Choose images.
+
+        Parameters
+        ----------
+        count : int
+            How many at most.
+        progress : callable, optional
+            Called with (done, total) images; what it raises ends the work.
+
+        Raises
+        ------
+        MedsslError
+            If fewer than two images are stored, or features or annotations cannot be read.
+        """
+        store, annotated = self._store, self._project.annotations.annotated()
+        if self._folder is None:
+            self._folder = Folder.of(store, progress=progress)
+        layer = self._layer()
+        if layer is None:
+            found = suggest(store, self._folder, annotated=annotated, count=count)
+            return Advice(tuple(found), {})
+        uncertain = {}
+        for item in uncertain_images(store, layer.probabilities):
+            uncertain[item.image] = item
+            if progress is not None:
+                progress(len(uncertain), len(store))
+        found = suggest(store, self._folder, annotated=annotated, count=count, uncertain=uncertain)
+        return Advice(tuple(found), uncertain)
+
+    def _layer(self) -> Linear | None:
+        """Fit a probe to all strokes in stored images; None as long as they are of fewer than two classes."""
+        annotations = self._project.annotations
+        versions, damaged = annotations.versions(), annotations.damaged()
+        names = [name for name in self._store.names if name in versions and name not in damaged]
+        if len({value for name in names for value in annotations.counts(name) if value}) < 2:
+            return None
+        return self._probe.fit_features(
+            [Annotated(name, versions[name], partial(annotations.read, name)) for name in names]
+        )
+
+    def _frame(self, name: str) -> NDArray[np.float32]:
+        """Stand for an image of which nothing but the size is asked: no channels, ``(0, Y, X)``."""
+        return np.empty((0, *self._project.shape(name)), np.float32)

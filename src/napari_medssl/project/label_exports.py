@@ -1,0 +1,165 @@
+"""Label images for other programs: TIFF, PNG and OME-Zarr files in a folder of the user's choice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.project.checkpoint import atomic, read_labels_note, write_tiff_labels
+from napari_medssl.project.images import extension_of, split_plane
+from napari_medssl.project.label_zarr import ZarrLabels
+from napari_medssl.project.paths import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_medssl.project.project import Project
+    from napari_medssl.project.settings import ClassInfo
+
+__all__ = ["EXTENSION", "LabelExport", "LabelFormat", "label_export"]
+
+LabelFormat = Literal["tiff", "png", "ome-zarr"]
+
+EXTENSION: Mapping[LabelFormat, str] = {"tiff": ".tif", "png": ".png", "ome-zarr": ".ome.zarr"}
+
+_NOTE = "medssl"
+
+
+class LabelExport(Protocol):
+    """Takes label images one by one, the planes of a stack one after the other."""
+
+    def has(self, image: str) -> bool:
+        """Whether the file of an image is complete, and was made by the same weights."""
+
+    def write(self, image: str, labels: NDArray[np.uint16]) -> Path | None:
+        """Write the labels (Y, X) of an image; gives the file if it is complete, which takes all planes of a volume."""
+
+    def leave_out(self, image: str) -> Path | None:
+        """Say that an image will not come; gives the volume that is complete without it."""
+
+    def close(self) -> None:
+        """Throw away what is not complete."""
+
+
+def label_export(
+    kind: LabelFormat,
+    folder: Path,
+    project: Project,
+    images: Sequence[str],
+    *,
+    classes: Sequence[ClassInfo],
+    note: Mapping[str, Any],
+) -> LabelExport:
+    """Open a folder for the labels of some images.
+
+    Parameters
+    ----------
+    kind : {"tiff", "png", "ome-zarr"}
+        TIFF of 16 bits; PNG of 8 bits, or of 16 where there are more than 255 label values; OME-Zarr 0.5, a stack in
+        one volume.
+    folder : Path
+        Made where missing.
+    project : Project
+        Whose images.
+    images : sequence of str
+        All that will come, in that order. They are named as their image where no two would get the same file, else
+        with its extension kept.
+    classes : sequence of ClassInfo
+        What the label values mean.
+    note : mapping
+        JSON, kept in each file; `has` takes only files that hold the same.
+    """
+    note = dict(note)
+    highest = max(info.value for info in classes)
+    if kind == "ome-zarr":
+        files = _named(_files(images), folder, EXTENSION[kind])
+        return ZarrLabels(project, images, files, classes=classes, note=note)
+    files = _named(images, folder, EXTENSION[kind])
+    if kind == "png":
+        return _PngLabels(files, bits=8 if highest < 1 << 8 else 16, note=note)
+    return _TiffLabels(files, note=note)
+
+
+class _TiffLabels:
+    def __init__(self, files: Mapping[str, Path], *, note: dict[str, Any]) -> None:
+        self._files, self._note = files, note
+
+    def has(self, image: str) -> bool:
+        path = self._files[image]
+        try:
+            found = read_labels_note(path) if path.is_file() else None
+        except MedsslError:  # a damaged file of that name is written anew
+            return False
+        return found is not None and found.items() >= self._note.items()
+
+    def write(self, image: str, labels: NDArray[np.uint16]) -> Path:
+        write_tiff_labels(self._files[image], labels, note=self._note)
+        return self._files[image]
+
+    def leave_out(self, image: str) -> None:
+        """Do nothing: each image has its own file."""
+
+    def close(self) -> None:
+        """Do nothing: each file is complete."""
+
+
+class _PngLabels:
+    def __init__(self, files: Mapping[str, Path], *, bits: int, note: dict[str, Any]) -> None:
+        self._files, self._note = files, note
+        self._type = np.uint8 if bits == 8 else np.uint16
+
+    def has(self, image: str) -> bool:
+        path = self._files[image]
+        if not path.is_file():
+            return False
+        try:
+            with Image.open(path) as stored:
+                stored.verify()
+                return bool(json.loads(stored.info.get(_NOTE, "null")) == self._note)
+        except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
+            return False
+
+    def write(self, image: str, labels: NDArray[np.uint16]) -> Path:
+        text = PngInfo()
+        text.add_text(_NOTE, json.dumps(self._note))
+        with atomic(self._files[image]) as temporary:
+            Image.fromarray(labels.astype(self._type)).save(temporary, pnginfo=text)
+        return self._files[image]
+
+    def leave_out(self, image: str) -> None:
+        """Do nothing: each image has its own file."""
+
+    def close(self) -> None:
+        """Do nothing: each file is complete."""
+
+
+def _files(images: Iterable[str]) -> list[str]:
+    """Give the files that the images are planes of, each once."""
+    return list(dict.fromkeys(split_plane(image)[0] for image in images))
+
+
+def _named(names: Sequence[str], folder: Path, extension: str) -> dict[str, Path]:
+    """Give each image or file its own file in the folder."""
+    stems = [_stem(name) for name in names]
+    if len(set(stems)) < len(stems):
+        stems = list(names)
+    return {
+        name: inside(folder, stem, suffix=extension)
+        for name, stem in zip(names, stems, strict=True)
+    }
+
+
+def _stem(name: str) -> str:
+    path = PurePosixPath(name)
+    ending = len(extension_of(name))
+    stem = path.name[:-ending] if ending else path.name
+    return str(path.with_name(stem.removesuffix(".ome") or path.name))

@@ -1,0 +1,275 @@
+"""Label images as OME-Zarr 0.5: a multiscale of label values, the planes of a stack in one volume."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import secrets
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.project.checkpoint import TEMPORARY_PREFIX, WriteError, read_json, write_json
+from napari_medssl.project.images import split_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import zarr
+    from numpy.typing import NDArray
+
+    from napari_medssl.project.project import Project
+    from napari_medssl.project.settings import ClassInfo
+
+__all__ = ["ZarrLabels"]
+
+CHUNK = 1024
+"""Side of a chunk, pixels; a chunk holds one plane."""
+SMALLEST = 256
+"""Levels are added until both sides of a plane are at most so long, pixels."""
+
+_AXES = {
+    "T": {"name": "t", "type": "time"},
+    "P": {"name": "position"},
+    "Z": {"name": "z", "type": "space"},
+    "Y": {"name": "y", "type": "space"},
+    "X": {"name": "x", "type": "space"},
+}
+"""In the order that OME-Zarr demands: time, what is neither time nor space, space."""
+
+
+@dataclass
+class _Volume:
+    """A volume that is being written."""
+
+    folder: Path
+    levels: list[zarr.Array[Any]]
+    stack: _Stack
+    written: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """The axes that tell the planes of a file apart, and their places in the volume."""
+
+    letters: str
+    sizes: tuple[int, ...]
+
+    @property
+    def axes(self) -> str:
+        return "".join(letter for letter in _AXES if letter in self.letters)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(math.prod(self._sizes(letter)) for letter in self.axes)
+
+    def place(self, index: tuple[int, ...]) -> tuple[int, ...]:
+        """Give the place of a plane; several axes of positions become one."""
+        return tuple(
+            int(np.ravel_multi_index(self._along(letter, index), self._sizes(letter)))
+            for letter in self.axes
+        )
+
+    def _sizes(self, letter: str) -> tuple[int, ...]:
+        return self._along(letter, self.sizes)
+
+    def _along(self, letter: str, values: tuple[int, ...]) -> tuple[int, ...]:
+        pairs = zip(self.letters, values, strict=True)
+        return tuple(value for other, value in pairs if other == letter)
+
+
+class ZarrLabels:
+    """Writes the labels of images, each file's planes into one volume; see `label_exports.LabelExport`.
+
+    The label image is the root of its folder, with the `image-label` metadata there, and not in the group ``labels``
+    of an image: it would lead nowhere without that image, of which no copy is made. Each level holds every second row
+    and column of the one before, so that label values stay what they are.
+
+    Parameters
+    ----------
+    project : Project
+        Whose images; tells their size and place in the world.
+    images : sequence of str
+        All that will come. Planes that do not come are 0 in their volume.
+    files : mapping
+        Name of each image file -> the folder to write.
+    classes : sequence of ClassInfo
+        For the colours.
+    note : dict
+        JSON, kept in the attributes.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        images: Sequence[str],
+        files: Mapping[str, Path],
+        *,
+        classes: Sequence[ClassInfo],
+        note: dict[str, Any],
+    ) -> None:
+        self._project, self._files, self._classes, self._note = project, files, classes, note
+        self._planes: dict[str, set[str]] = {}
+        for image in images:
+            self._planes.setdefault(split_plane(image)[0], set()).add(image)
+        self._open: dict[str, _Volume] = {}
+        self._left_out: set[str] = set()
+
+    def has(self, image: str) -> bool:
+        """Whether the volume of an image is complete, with all its planes that are asked for."""
+        file = split_plane(image)[0]
+        attributes = self._files[file] / "zarr.json"
+        if not attributes.is_file():
+            return False
+        try:
+            stored = read_json(attributes)["attributes"]["medssl"]
+        except (MedsslError, LookupError, TypeError):  # a damaged volume is written anew
+            return False
+        return bool(stored == self._told(self._planes[file]))
+
+    def write(self, image: str, labels: NDArray[np.uint16]) -> Path | None:
+        """Write a plane; gives the volume if that was its last one.
+
+        Raises
+        ------
+        WriteError
+            If the system refuses.
+        """
+        file, index = split_plane(image)
+        with self._explained(file):
+            volume = self._open.get(file)
+            if volume is None:
+                volume = self._open[file] = self._begin(file, image, labels.shape)
+            place = volume.stack.place(index)
+            for level, array in enumerate(volume.levels):
+                array[place] = labels[:: 1 << level, :: 1 << level]
+            volume.written.add(image)
+            return self._complete(file)
+
+    def leave_out(self, image: str) -> Path | None:
+        """Say that a plane will not come; gives the volume if all others have."""
+        file = split_plane(image)[0]
+        self._left_out.add(image)
+        with self._explained(file):
+            return self._complete(file) if file in self._open else None
+
+    def close(self) -> None:
+        """Throw away the volumes that are not complete."""
+        for volume in self._open.values():
+            shutil.rmtree(volume.folder, ignore_errors=True)  # its name says that it is unfinished
+        self._open.clear()
+
+    def _complete(self, file: str) -> Path | None:
+        """Give the volume its name, if nothing of it is missing."""
+        volume, path = self._open[file], self._files[file]
+        if self._planes[file] - volume.written - self._left_out:
+            return None
+        metadata = volume.folder / "zarr.json"
+        stored = read_json(metadata)
+        stored["attributes"]["medssl"] = self._told(volume.written)
+        write_json(metadata, stored)
+        _put(volume.folder, path)
+        del self._open[file]
+        return path
+
+    def _told(self, planes: set[str]) -> dict[str, Any]:
+        names = "\n".join(sorted(planes))
+        return {**self._note, "planes": hashlib.sha256(names.encode()).hexdigest()[:16]}
+
+    def _begin(self, file: str, image: str, shape: tuple[int, ...]) -> _Volume:
+        import zarr  # takes a third of a second, and few export to it
+
+        path, header = self._files[file], self._project.header(image)
+        stack = _Stack(header.plane_axes, header.plane_sizes)
+        count = 1 + max(0, math.ceil(math.log2(max(shape) / SMALLEST)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}")
+        scale, translate = self._project.placement(image)
+        ome = _metadata(path, stack, count, scale, translate, self._classes)
+        group = zarr.create_group(folder, zarr_format=3, attributes={"ome": ome})
+        levels = []
+        for level in range(count):
+            sides = [-(-side // (1 << level)) for side in shape]
+            array = group.create_array(
+                str(level),
+                shape=(*stack.shape, *sides),
+                chunks=(*(1 for _ in stack.shape), *(min(CHUNK, side) for side in sides)),
+                dtype="uint16",
+                fill_value=0,
+                dimension_names=[_AXES[letter]["name"] for letter in stack.axes + "YX"],
+            )
+            levels.append(array)
+        return _Volume(folder, levels, stack)
+
+    @contextlib.contextmanager
+    def _explained(self, file: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WriteError(
+                f"{self._files[file]} cannot be written: {error.strerror or error}.",
+                advice="Make its folder writable, or free some space on that disk.",
+            ) from error
+
+
+def _metadata(
+    path: Path,
+    stack: _Stack,
+    count: int,
+    scale: tuple[float, float],
+    translate: tuple[float, float],
+    classes: Sequence[ClassInfo],
+) -> dict[str, Any]:
+    ones, zeros = [1.0 for _ in stack.shape], [0.0 for _ in stack.shape]
+    # level 1 holds the pixels 0, 2, 4 ... of level 0, so that the first one of all levels lies at the same place
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [*ones, *(side * (1 << level) for side in scale)]},
+                {"type": "translation", "translation": [*zeros, *translate]},
+            ],
+        }
+        for level in range(count)
+    ]
+    return {
+        "version": "0.5",
+        "multiscales": [
+            {
+                "name": path.name.removesuffix(".ome.zarr"),
+                "axes": [_AXES[letter] for letter in stack.axes + "YX"],
+                "datasets": datasets,
+                "type": "nearest",
+            }
+        ],
+        "image-label": {
+            "version": "0.5",
+            "colors": [{"label-value": info.value, "rgba": _rgba(info)} for info in classes],
+            "properties": [{"label-value": info.value, "class": info.name} for info in classes],
+        },
+    }
+
+
+def _rgba(info: ClassInfo) -> list[int]:
+    return [*(int(info.color[i : i + 2], 16) for i in (1, 3, 5)), 255]
+
+
+def _put(folder: Path, path: Path) -> None:
+    """Let a finished folder take a name, in the place of what had it."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with (Path(parent) / name).open("rb+") as file:
+                os.fsync(file.fileno())
+    old = None
+    if path.exists():  # no system replaces a folder that is not empty
+        old = folder.with_name(f"{folder.name}-old")
+        path.rename(old)
+    folder.rename(path)
+    if old is not None:
+        shutil.rmtree(old)

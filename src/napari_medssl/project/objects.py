@@ -1,0 +1,137 @@
+"""Which object a pixel belongs to: one file of ids per image, beside its labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.project.annotations import label_files
+from napari_medssl.project.checkpoint import read_ids, write_tiff
+from napari_medssl.project.paths import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_medssl.project.project import Project
+
+__all__ = ["Objects", "write_ids"]
+
+
+class Objects:
+    """The object maps of a project: 0 is no object, every other value is the id of one.
+
+    An object map divides the foreground: the labels say what a pixel is, the object map which one. Where the labels say
+    background or nothing, an id has no meaning.
+
+    Parameters
+    ----------
+    project : Project
+        Whose images they belong to.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._folder = project.path / "objects"
+
+    def path(self, name: str) -> Path:
+        """Give the object file of image `name`, which may not exist yet."""
+        return inside(self._folder, name, suffix=".tif")
+
+    def read(self, name: str) -> NDArray[np.int32]:
+        """Read the objects of an image.
+
+        Parameters
+        ----------
+        name : str
+            One of `Project.images`.
+
+        Returns
+        -------
+        ndarray of int32, (Y, X)
+            Zeros where none was drawn.
+
+        Raises
+        ------
+        MedsslError
+            If the file is damaged or no longer fits the image.
+        """
+        shape = self._project.shape(name)
+        path = self.path(name)
+        if not path.is_file():
+            return np.zeros(shape, np.int32)
+        ids = read_ids(path)
+        if ids.shape != shape:
+            raise MedsslError(
+                f"The objects of {name} have shape {ids.shape}, the image has {shape}: the image was replaced by"
+                " another one.",
+                advice=f"Bring the image back, or delete {path}.",
+            )
+        return ids
+
+    def write(self, name: str, ids: NDArray[np.integer]) -> None:
+        """Store the objects of an image, atomically and compressed.
+
+        Parameters
+        ----------
+        name : str
+            One of `Project.images`.
+        ids : ndarray of integers, (Y, X)
+            Replaces what was stored.
+
+        Raises
+        ------
+        MedsslError
+            If the shape is not the image's, or a value is no id.
+        """
+        ids = np.asarray(ids)
+        shape = self._project.shape(name)
+        if ids.shape != shape:
+            raise MedsslError(
+                f"The objects for {name} have shape {ids.shape}, the image has {shape}."
+            )
+        write_ids(self.path(name), ids, note={})
+
+    def clear(self, name: str) -> None:
+        """Delete the objects of an image, if there are any."""
+        self.path(name).unlink(missing_ok=True)
+
+    def stored(self) -> tuple[str, ...]:
+        """Give the names of all object files, also of those whose image is gone."""
+        return tuple(name for name, _ in label_files(self._folder))
+
+
+def write_ids(path: Path, ids: NDArray[np.integer], *, note: Mapping[str, Any]) -> None:
+    """Write numbered objects as a compressed TIFF, atomically: in 16 bit where the ids are below 65,536.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    ids : ndarray of integers, (Y, X)
+        0 is no object.
+    note : mapping
+        As of `write_tiff_labels`; the number of objects is added.
+
+    Raises
+    ------
+    MedsslError
+        If a value is no whole number from 0 to 2,147,483,647.
+    WriteError
+        If the system refuses.
+    """
+    if ids.dtype.kind not in "ui":
+        raise MedsslError(f"The objects for {path} are {ids.dtype}; ids are whole numbers.")
+    low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
+    if low < 0 or high > np.iinfo(np.int32).max:
+        raise MedsslError(
+            f"The objects for {path} hold the id {low if low < 0 else high}; ids are from 0 to"
+            f" {np.iinfo(np.int32).max:,}.",
+            advice="Number the objects anew.",
+        )
+    stored = ids.astype(np.uint16 if high <= np.iinfo(np.uint16).max else np.int32)
+    write_tiff(path, stored, note={"objects": len(np.unique(ids[ids > 0])), **note})

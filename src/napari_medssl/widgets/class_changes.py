@@ -1,0 +1,140 @@
+"""Changes the classes of the open project, and says first what removing one would mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.project.weights_header import SPEC_KEY, read_header
+from napari_medssl.widgets import classes as class_lists
+from napari_medssl.widgets.label_store import Annotation, counts_of
+from napari_medssl.widgets.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from napari_medssl.project import ClassInfo, Run
+    from napari_medssl.widgets.annotator import Annotator
+
+__all__ = ["NOT_ANNOTATED", "Removal", "change_classes", "remove_class", "survey"]
+
+NOT_ANNOTATED = 0
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What removing a class would touch."""
+
+    value: int
+    images: tuple[str, ...]
+    """Images that it is painted on."""
+    pixels: int
+    """Of it, on all of them."""
+    runs: tuple[str, ...]
+    """Networks that predict it."""
+
+
+def change_classes(
+    annotator: Annotator, change: Callable[[tuple[ClassInfo, ...]], tuple[ClassInfo, ...]]
+) -> bool:
+    """Apply one of the functions of `classes`; False, with a message shown, when it was refused."""
+    session = annotator.session
+    project = session.project
+    if project is None:
+        return False
+    try:
+        project.update(classes=change(project.settings.classes))
+    except (MedsslError, OSError) as error:
+        session.problem.emit(Problem.of(error, doing="changing the classes"))
+        return False
+    session.project_changed.emit()
+    return True
+
+
+def survey(annotator: Annotator, value: int, *, on_result: Callable[[Removal], None]) -> None:
+    """Find out what removing a class would touch; calls back in the GUI thread."""
+    annotator.save()
+    project = annotator.session.project
+    if project is None:
+        return
+    newer = {
+        name: entry.counts
+        for name in project.images
+        if (entry := annotator.store.waiting(project, name)) is not None
+    }
+    runs = tuple(annotator.session.usable_runs)
+
+    def work() -> Removal:
+        annotations = project.annotations
+        candidates = dict.fromkeys([*annotations.annotated(), *newer])
+        counts = {
+            name: (newer[name] if name in newer else annotations.counts(name)).get(value, 0)
+            for name in candidates
+        }
+        images = tuple(name for name, count in counts.items() if count)
+        return Removal(value, images, sum(counts.values()), _predicting(runs, value))
+
+    annotator.session.background(work, on_result=on_result, doing="reading the annotations")
+
+
+def remove_class(annotator: Annotator, removal: Removal, *, into: int = NOT_ANNOTATED) -> None:
+    """Take a class away; its pixels become another class, or not annotated; napari cannot undo it.
+
+    Parameters
+    ----------
+    annotator : Annotator
+        Of the session.
+    removal : Removal
+        As the user was told.
+    into : int
+        Value of the class that its pixels become.
+    """
+    session = annotator.session
+    project = session.project
+    if project is None:
+        return
+    if annotator.store.unsaved:  # would be written later, with a value that has no class any more
+        annotator.say(f"{annotator.store.unsaved[0]} is not saved yet: save it first.")
+        return
+    value = removal.value
+    _replace_in_layer(annotator, value, into)
+    others = [name for name in removal.images if name != annotator.image]
+
+    def work() -> None:
+        for name in others:
+            labels = project.annotations.read(name)
+            done = project.annotations.status(name) == "done"
+            labels[labels == value] = into
+            annotator.store.write_now(project, name, Annotation(labels, done, counts_of(labels)))
+
+    def cleared(_: object) -> None:
+        if session.project is project:
+            _replace_in_layer(annotator, value, into)  # of an image that was opened meanwhile
+            change_classes(annotator, lambda old: class_lists.remove(old, value))
+            session.labels_changed.emit()
+
+    # after all writes that are on their way
+    session.background(work, on_result=cleared, doing="removing the class", lane="saving")
+
+
+def _replace_in_layer(annotator: Annotator, value: int, into: int) -> None:
+    layer = annotator.layer
+    where = np.nonzero(layer.data == value) if layer is not None else ()
+    if layer is not None and where[0].size:
+        layer.data_setitem(where, into)
+        annotator.reload()  # with undo, pixels of a class that is gone could come back
+
+
+def _predicting(runs: Iterable[Run], value: int) -> tuple[str, ...]:
+    """Name the runs whose networks predict the class with this value."""
+    found = []
+    for run in runs:
+        weights = run.weights("best")
+        spec = read_header(weights).get(SPEC_KEY, {}) if weights is not None else {}
+        known = [item.get("value") for item in spec.get("classes", ())]
+        if spec.get("head") != "none" and value in known:
+            found.append(run.name)
+    return tuple(found)

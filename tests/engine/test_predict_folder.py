@@ -1,0 +1,193 @@
+"""A whole folder predicted: what is kept, what counts as done, and the files for other programs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from napari_medssl import Project, finetune, predict
+from napari_medssl.engine.job import execute
+from napari_medssl.events import Note, Saved
+from napari_medssl.project import Run, read_labels
+from napari_medssl.project.images import decode
+from napari_medssl.project.prediction_table import prediction_name, read_prediction_table
+from napari_medssl.synthetic import nuclei
+
+STACK = "movie.tif"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An annotated project with a run; copied by each test."""
+    folder = tmp_path_factory.mktemp("trained")
+    rng = np.random.default_rng(7)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir()
+    for number in range(4):
+        field = nuclei(rng, shape=(64, 64))
+        cv2.imwrite(str(folder / "images" / f"field_{number}.png"), field.image)
+        cv2.imwrite(str(folder / "masks" / f"field_{number}.png"), field.labels)
+    project = Project.create(
+        folder / "images", project=folder / "project", masks=folder / "masks", masks_as="instances"
+    )
+    network = {"encoder": "mobilenet_v2", "encoder_depth": 3}
+    training = {"steps": 4, "batch_size": 2, "patch_size": 32, "validate_every": 2}
+    finetune(project, mode="frozen", network=network, training=training)
+    return folder
+
+
+@pytest.fixture
+def annotated_project(trained: Path, tmp_path: Path) -> Project:
+    shutil.copytree(trained, tmp_path / "copy")
+    return Project.open(tmp_path / "copy" / "project")
+
+
+@pytest.fixture
+def run(annotated_project: Project) -> Run:
+    return annotated_project.run("latest")
+
+
+@pytest.fixture
+def stack_project(tmp_path: Path) -> Project:
+    """Two time points of three slices, and an image whose sides are no multiples of anything."""
+    folder = tmp_path / "stacks"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 255, (2, 3, 40, 300), dtype=np.uint8)
+    tifffile.imwrite(folder / STACK, pixels, metadata={"axes": "TZYX"}, imagej=False, ome=True)
+    cv2.imwrite(str(folder / "flat.png"), rng.integers(0, 255, (53, 41), dtype=np.uint8))
+    return Project.create(folder)
+
+
+def events(project: Project, run: Run, **settings: Any) -> list[Any]:
+    job = {"kind": "predict", "project": str(project.path), "run": str(run.path), "device": "cpu"}
+    return list(execute(job | settings))
+
+
+def predicted(seen: list[Any]) -> list[str]:
+    return [e.image for e in seen if isinstance(e, Saved) and e.what == "prediction"]
+
+
+def test_table_and_maps_say_what_was_predicted(annotated_project: Project, run: Run) -> None:
+    project = annotated_project
+    events(project, run, probabilities=True, uncertainty=True)
+    table = read_prediction_table(project, run.name)
+    assert tuple(table) == project.images
+    name = project.images[3]
+    labels = read_labels(project.prediction_path(run.name, name))
+    chances = tifffile.imread(project.predicted_map_path(run.name, name, "probability"))
+    assert chances.shape == (2, 64, 64)
+    assert chances.dtype == np.float16
+    np.testing.assert_array_equal(labels == 2, chances[1] > chances[0])
+    entropy = -(chances * np.log2(np.maximum(chances, 1e-7, dtype=np.float32))).sum(0)
+    uncertainty = tifffile.imread(project.predicted_map_path(run.name, name, "uncertainty"))
+    np.testing.assert_allclose(uncertainty, entropy, atol=5e-3)
+    assert table[name].uncertainty == pytest.approx(entropy.mean(), abs=2e-3)
+    assert table[name].shares["foreground"] == pytest.approx((labels == 2).mean(), abs=1e-5)
+    assert sum(table[name].shares.values()) == pytest.approx(1)
+
+
+def test_only_what_is_complete_and_of_these_weights_counts_as_done(
+    annotated_project: Project, run: Run
+) -> None:
+    project = annotated_project
+    first, second, third, fourth = project.images
+    events(project, run)
+    assert predicted(events(project, run, overwrite=False)) == []
+    paths = {name: project.prediction_path(run.name, name) for name in project.images}
+    paths[first].unlink()
+    paths[second].write_bytes(paths[second].read_bytes()[:200])
+    table = paths[first].with_name("images.csv")
+    lines = table.read_text().splitlines()
+    torn = [line for line in lines if not line.startswith(third)]
+    table.write_text("\n".join(torn) + "\n" + lines[3][:20])  # killed while it wrote that row
+    assert predicted(events(project, run, overwrite=False)) == [first, second, third]
+    assert read_labels(paths[second]).shape == (64, 64)
+    asked = events(project, run, overwrite=False, images=[third, fourth], uncertainty=True)
+    assert predicted(asked) == [third, fourth]  # they had no such map
+    with safe_open(run.best_path, framework="np") as file:
+        metadata = file.metadata()
+    tensors = {
+        name: np.asarray(tensor * tensor.dtype.type(2))
+        for name, tensor in load_file(run.best_path).items()
+    }
+    save_file(tensors, run.best_path, metadata)  # as when the training went on
+    assert predicted(events(project, run, overwrite=False)) == list(project.images)
+
+
+def test_png_and_tiff_hold_the_labels_of_the_project(
+    annotated_project: Project, run: Run, tmp_path: Path
+) -> None:
+    project = annotated_project
+    name = project.images[0]
+    out = tmp_path / "png"
+    events(project, run, images=[name])
+    seen = events(project, run, overwrite=False, out=str(out), out_format="png")
+    assert predicted(seen) == list(project.images[1:])  # the first one's file came from its labels
+    with Image.open(out / "field_0.png") as stored:
+        assert stored.mode == "L"
+        found = np.asarray(stored)
+    np.testing.assert_array_equal(found, read_labels(project.prediction_path(run.name, name)))
+    (out / "field_2.png").write_bytes((out / "field_2.png").read_bytes()[:60])
+    again = events(project, run, overwrite=False, out=str(out), out_format="png")
+    assert [e.image for e in again if isinstance(e, Saved)] == ["field_2.png"]
+
+
+def test_ome_zarr_is_one_volume_a_stack_that_our_own_reader_opens(
+    stack_project: Project, run: Run, tmp_path: Path
+) -> None:
+    project, out = stack_project, tmp_path / "zarr"
+    seen = events(project, run, out=str(out), out_format="ome-zarr")
+    assert len([e for e in seen if isinstance(e, Saved) and e.what == "mask"]) == 2
+    name = prediction_name(project, run)
+    volume = out / "movie.ome.zarr"
+    for t, z in np.ndindex(2, 3):
+        labels = read_labels(project.prediction_path(name, f"{STACK}/t{t}_z{z}"))
+        np.testing.assert_array_equal(decode(volume, (t, z))[0], labels)
+    group = zarr.open_group(volume, mode="r")
+    ome = group.attrs["ome"]
+    assert [axis["name"] for axis in ome["multiscales"][0]["axes"]] == ["t", "z", "y", "x"]
+    assert ome["image-label"]["colors"][1]["label-value"] == 2
+    np.testing.assert_array_equal(group["1"][:], group["0"][:, :, ::2, ::2])
+    assert decode(out / "flat.ome.zarr").shape == (1, 53, 41)
+    # killed while it wrote: what is there has another name, and the volume comes whole
+    (out / ".tmp-0123").mkdir()
+    project.prediction_path(name, f"{STACK}/t1_z2").unlink()
+    again = events(project, run, overwrite=False, out=str(out), out_format="ome-zarr")
+    assert [e.image for e in again if isinstance(e, Saved)] == [f"{STACK}/t1_z2"]
+    np.testing.assert_array_equal(decode(volume, (0, 1))[0], group["0"][0, 1])
+
+
+def test_run_of_another_project_keeps_its_own_place(
+    annotated_project: Project, run: Run, stack_project: Project
+) -> None:
+    classes = [info.model_dump() for info in stack_project.settings.classes]
+    classes[1]["name"] = "debris"
+    classes.append({"value": 3, "name": "foreground", "color": "#56b4e9"})
+    stack_project.update(classes=classes)
+    written = predict(stack_project, run=run, images=["flat.png"])
+    assert written == [
+        stack_project.prediction_path(prediction_name(stack_project, run), "flat.png")
+    ]
+    assert written[0].parent.name.startswith(f"{run.name}.")
+    assert set(np.unique(read_labels(written[0]))) <= {
+        1,
+        3,
+    }  # the same class has another value here
+    classes[2]["name"] = "nuclei"
+    stack_project.update(classes=classes)
+    (note,) = [
+        e.text for e in events(stack_project, run, images=["flat.png"]) if isinstance(e, Note)
+    ]
+    assert "foreground" in note
+    assert "label 2, which is debris here" in note
