@@ -5,8 +5,8 @@
 The features of RUN must be stored (medssl embed), of all images: they need no truth. Every draw divides the images
 anew into a pool to annotate from and a third to test on; groups of the project (patients) are never on both sides.
 Annotating an image means to take its whole truth. `random` is the mean over several random choices from the same pool;
-`typical` and `farthest` choose all k images before anything is annotated; `uncertain` begins with two typical ones and
-then asks a probe on the stored features, fitted anew, for each further one.
+`typical` and `farthest` choose all k images before anything is annotated; `uncertain` begins with two typical ones,
+`mixture` with three, and then asks a probe on the stored features, fitted anew, for each further one.
 
 Dice is the mean over units (images, or groups) of all their pixels. Stop and start it as you like: finished rows of
 the CSV are not made again.
@@ -35,9 +35,9 @@ from napari_medssl.explore.suggest import suggest
 from napari_medssl.explore.uncertainty import SHARE, uncertain_images
 from napari_medssl.project import load_truth
 
-ARMS = ("random", "typical", "farthest", "uncertain")
-FIRST = 2
-"""Images that are annotated before a probe is asked."""
+ARMS = ("random", "typical", "farthest", "uncertain", "mixture")
+FIRST = {"uncertain": 2, "mixture": 3}
+"""Typical images that are annotated before a probe is asked."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Bench:
             rng = np.random.default_rng((draw, 1))
             return [rng.choice(pool, k, replace=False).tolist() for _ in range(self.random)]
         diversity = "farthest" if arm == "farthest" else "typical"
-        first = k if arm != "uncertain" else min(k, FIRST)
+        first = min(k, FIRST.get(arm, k))
         found = suggest(
             self.store, self.folder, annotated=[], count=first,
             diversity=diversity, candidates=pool, seed=draw,
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=500, help="images to choose from at most")
     parser.add_argument("--l2", type=float, default=LiveConfig().l2)
     parser.add_argument("--balanced", action="store_true", help="as live prediction does")
-    parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS)
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS[:4])
     options = parser.parse_args()
     project = Project.open(options.project)
     run = project.run(options.run)

@@ -9,8 +9,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from napari_medssl.evaluate.annotation_table import iqc_section
 from napari_medssl.evaluate.label_efficiency import write_report
 from napari_medssl.evaluate.results import Table
+from napari_medssl.project.checkpoint import read_json
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
@@ -18,10 +20,17 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 def main() -> None:
     folder, name = Path(sys.argv[1]), sys.argv[2]
     table = Table(folder / "results.csv")
+    pool = max(row.k for row in table.rows)  # of an experiment over annotation rates: all of them
+    rates = read_json(folder / "plan.json").get("rates")
+    further = {
+        on: iqc_section(table.rows, scored_on=on, pool=pool)
+        for on in ("test", "validation")
+        if rates
+    }
     scratch = RESULTS / f".{name}"
     scratch.mkdir(parents=True)
     try:
-        for path in write_report(table.rows, scratch, title=name):
+        for path in write_report(table.rows, scratch, title=name, further=further):
             if path.suffix == ".md":
                 text = path.read_text(encoding="utf-8").replace("](dice-", f"]({name}-")
                 (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")

@@ -96,4 +96,6 @@ def test_killed_init_leaves_nothing_or_a_project(nuclei_folder: Path) -> None:
         project = Project.create(images, masks=masks, masks_as="instances")
     assert project.annotations.annotated() == project.images
     for name in project.images:
-        assert set(np.unique(project.annotations.read(name))) <= {1, 2}
+        labels, ids = project.annotations.read(name), project.objects.read(name)
+        assert set(np.unique(labels)) <= {1, 2}
+        np.testing.assert_array_equal(ids > 0, labels == 2)

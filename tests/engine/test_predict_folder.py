@@ -17,8 +17,10 @@ from safetensors.numpy import load_file, save_file
 
 from napari_medssl import Project, finetune, predict
 from napari_medssl.engine.job import execute
+from napari_medssl.errors import MedsslError
 from napari_medssl.events import Note, Saved
 from napari_medssl.project import Run, read_labels
+from napari_medssl.project.checkpoint import read_ids
 from napari_medssl.project.images import decode
 from napari_medssl.project.prediction_table import prediction_name, read_prediction_table
 from napari_medssl.synthetic import nuclei
@@ -166,6 +168,28 @@ def test_ome_zarr_is_one_volume_a_stack_that_our_own_reader_opens(
     again = events(project, run, overwrite=False, out=str(out), out_format="ome-zarr")
     assert [e.image for e in again if isinstance(e, Saved)] == [f"{STACK}/t1_z2"]
     np.testing.assert_array_equal(decode(volume, (0, 1))[0], group["0"][0, 1])
+
+
+def test_objects_are_exported_as_they_are_kept(
+    annotated_project: Project, run: Run, tmp_path: Path
+) -> None:
+    project, out = annotated_project, tmp_path / "out"
+    name = project.images[0]
+    wanted = {"images": [name], "out": str(out), "out_objects": True, "overwrite": False}
+    with pytest.raises(MedsslError, match="does not tell objects apart"):
+        events(project, run, **wanted)
+    events(project, run, images=[name], out=str(out))  # its classes, under the same name
+    events(project, run, objects="separate", **wanted)
+    kept = read_ids(project.predicted_objects_path(run.name, name))
+    assert kept.max() > 0
+    np.testing.assert_array_equal(tifffile.imread(out / "field_0.tif"), kept)
+    for out_format, read in (("png", "field_0.png"), ("ome-zarr", "field_0.ome.zarr")):
+        seen = events(project, run, objects="separate", **wanted | {"out_format": out_format})
+        assert predicted(seen) == []
+        np.testing.assert_array_equal(decode(out / read)[0], kept)
+    events(project, run, **wanted | {"out_objects": False})
+    labels = read_labels(project.prediction_path(run.name, name))
+    np.testing.assert_array_equal(tifffile.imread(out / "field_0.tif"), labels)
 
 
 def test_run_of_another_project_keeps_its_own_place(

@@ -139,6 +139,7 @@ class Predict(Config):
     run: str
     out: str | None = None
     out_format: Literal["tiff", "png", "ome-zarr"] = "tiff"
+    out_objects: bool = False
     images: tuple[str, ...] | None = None
     overwrite: bool = True
     probabilities: bool = False

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from clicks import canvas_of
 from PIL import Image
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_medssl.explore.store import EmbeddingStore
@@ -128,22 +130,24 @@ def test_without_a_run_it_follows_every_change_by_the_image_alone(session, until
     assert live.with_features
 
 
-def test_off_computes_nothing_and_once_computes_once(session, until, qtbot) -> None:
-    live = LivePredictor.of(session)
+def test_off_computes_nothing_and_once_computes_once(session, until) -> None:
+    live, canvas = LivePredictor.of(session), canvas_of(session.viewer)
     paint(session, 1)
     paint(session, 2)
     QTest.qWait(300)
     assert live.result is None
     assert session.layer("live") is None
-    live.update_once()
+    QTest.keyClick(canvas, Qt.Key.Key_L, Qt.KeyboardModifier.ShiftModifier)
     until(lambda: live.result is not None)
+    assert not live.on
     first = live.result
     paint(session, 1)
     QTest.qWait(300)
     assert live.result is first
-    live.set_on(True)
+    QTest.keyClick(canvas, Qt.Key.Key_L)
     until(lambda: live.result is not first)
-    live.set_on(False)
+    assert live.on
+    QTest.keyClick(canvas, Qt.Key.Key_L)
     assert not session.layer("live").visible
 
 

@@ -122,7 +122,7 @@ def test_train_and_show_next(pretrained: Workspace, until) -> None:
         "frozen",
         pretrained_run,
     )
-    assert learn.text.text().startswith(f"{run.name}: Kept after")
+    assert learn.text.text().startswith(f"Trained. {run.name}: Kept after")
     # its features are not stored: the loop goes on with those of the pretrained run
     assert learn.loop.plan is not None
     suggestions = pretrained.findChild(SuggestBar).suggestions

@@ -18,11 +18,13 @@ from napari_medssl.project.objects import write_ids
 from napari_medssl.widgets.copying import DONE
 from napari_medssl.widgets.layers import find_layer
 from napari_medssl.widgets.object_sources import ObjectSettings, Recipe, find
+from napari_medssl.widgets.unsaved import ask_about_unsaved
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_medssl.widgets.objects_page import ObjectsPage
+    from napari_medssl.widgets.problem import Problem
 
 PLAIN, SHIFT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -143,7 +145,11 @@ def test_select_merge_split_delete(page, until) -> None:
     press(page, Qt.Key.Key_Z, CONTROL)
     np.testing.assert_array_equal(ids(page), before)
 
+    press(page, Qt.Key.Key_K)
+    assert page.marks.drawing
     editor.select([2])
+    assert not page.marks.drawing  # it was another object that was to be cut
+    until(lambda: [int(line[:, 1].min()) for line in page.marks.layer.data] == [25, 25])
     press(page, Qt.Key.Key_K)
     assert page.split.isChecked()
     stroke(page, (2, 36), (28, 36))
@@ -238,6 +244,32 @@ def test_a_done_image_is_locked_and_closing_saves(page, until) -> None:
     drawn = ids(page).copy()
     session.shut_down()  # within the second before it would have been saved
     np.testing.assert_array_equal(project.objects.read("a.png"), drawn)
+
+
+def test_objects_that_cannot_be_saved_are_kept(page, until) -> None:
+    editor, session = page.editor, page.editor.session
+    told: list[Problem] = []
+    session.problem.connect(told.append)
+    wall = session.project.path / "objects"
+    wall.write_bytes(b"a file where the folder would be")
+    put(page, (5, 25, 5, 25))
+    drawn = ids(page).copy()
+    until(lambda: editor.saving.state == "failed")
+    assert page.saved.text() == "NOT SAVED"
+    assert len(told) == 1
+    assert "What you drew is kept here" in told[0].advice
+    session.open_image("b.png")
+    until(lambda: editor.image == "b.png")
+    box = ask_about_unsaved(session, page, on_leave=lambda: None)
+    assert box.text() == "What you painted last on a.png is not saved."
+    box.deleteLater()
+    session.open_image("a.png")
+    until(lambda: editor.image == "a.png")
+    np.testing.assert_array_equal(ids(page), drawn)
+    wall.unlink()
+    page.save_now.click()
+    until(lambda: editor.saving.state == "saved")
+    np.testing.assert_array_equal(session.project.objects.read("a.png"), drawn)
 
 
 def test_thresholds_of_the_distance_map(image_folder: Path, tmp_path: Path) -> None:

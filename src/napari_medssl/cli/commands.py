@@ -133,6 +133,7 @@ def _predict(args: argparse.Namespace, sink: Sink) -> int:
         "kind": "predict",
         "overwrite": not args.skip_done,
         "out_format": args.format,
+        "out_objects": args.out_objects,
         "probabilities": args.probabilities,
         "uncertainty": args.uncertainty,
         "objects": args.objects,

@@ -221,6 +221,11 @@ def _predict(parser: argparse.ArgumentParser) -> None:
         "one volume",
     )
     parser.add_argument("--images", nargs="+", metavar="NAME", help="only these images")
+    parser.add_argument(
+        "--out-objects",
+        action="store_true",
+        help="write the number of each object to --out instead of its class",
+    )
     done = parser.add_mutually_exclusive_group()
     done.add_argument(
         "--skip-done",

@@ -223,6 +223,7 @@ def predict(
     out: str | Path | None = None,
     images: Iterable[str] | None = None,
     out_format: LabelFormat = "tiff",
+    out_objects: bool = False,
     overwrite: bool = True,
     probabilities: bool = False,
     uncertainty: bool = False,
@@ -244,6 +245,8 @@ def predict(
         Names of the images; all by default.
     out_format : {"tiff", "png", "ome-zarr"}
         Of the files in `out`.
+    out_objects : bool
+        The files in `out` hold the number of each object instead of its class.
     overwrite : bool
         Segment images again that these weights segmented already.
     probabilities, uncertainty : bool
@@ -268,6 +271,7 @@ def predict(
         "out": None if out is None else str(out),
         "images": None if images is None else list(images),
         "out_format": out_format,
+        "out_objects": out_objects,
         "overwrite": overwrite,
         "probabilities": probabilities,
         "uncertainty": uncertainty,

@@ -111,6 +111,8 @@ class PredictJob(Config):
     out_format: LabelFormat = "tiff"
     """Of the files in `out`: TIFF of 16 bits, PNG of 8 bits (16 where there are more than 255 label values), or
     OME-Zarr 0.5, where the planes of a stack are one volume."""
+    out_objects: bool = False
+    """The files in `out` hold the number of each object instead of its class."""
     images: tuple[str, ...] | None = None
     """Images to segment; unset means all of them."""
     overwrite: bool = True
@@ -135,10 +137,17 @@ class PredictJob(Config):
             raise ValueError(
                 f"the {' and '.join(self.maps)} of each image can be kept in a project only"
             )
-        if self.folder is not None and self.objects not in ("auto", "none"):
+        if (
+            self.folder is not None
+            and self.objects not in ("auto", "none")
+            and not self.out_objects
+        ):
             raise ValueError(
-                f'objects = "{self.objects}": the objects of each image can be kept in a project only'
+                f'objects = "{self.objects}": the objects of each image can be kept in a project only; set out_objects'
+                " to have them in `out`"
             )
+        if self.out is None and self.out_objects:
+            raise ValueError("out_objects is for the files in `out`; the project keeps both")
         if self.out is None and self.out_format != "tiff":
             raise ValueError(
                 f'out_format "{self.out_format}" is for the files in `out`; the project keeps its own as TIFF'

@@ -25,7 +25,7 @@ from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.predict import Tiles
 from napari_medssl.learn.task import UNREADABLE
 from napari_medssl.project import Project, Run
-from napari_medssl.project.checkpoint import read_labels
+from napari_medssl.project.checkpoint import read_ids, read_labels
 from napari_medssl.project.label_exports import label_export
 from napari_medssl.project.paths import given
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.job import PredictJob
     from napari_medssl.engine.prediction_outputs import Output
+    from napari_medssl.engine.predictor import Prediction
     from napari_medssl.learn.control import Control
     from napari_medssl.project.label_exports import LabelExport
 
@@ -106,8 +107,8 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
                 summary = f"Stopped after {done - 1} of {len(waiting)} images."
                 yield Done(stopped=True, summary=summary)
                 return
-            labels = _stored_labels(project, predictor.name, name) if stored else None
-            if labels is None:
+            mask = _stored_mask(job, project, predictor, name) if stored else None
+            if mask is None:
                 try:
                     planes = project.planes(name)
                 except (*UNREADABLE, MemoryError) as error:  # one such file does not end a folder
@@ -124,11 +125,11 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
                     yield Note(level="warning", text=notes.pop())
                 for output in outputs:
                     output.write(prediction)
-                labels = prediction.labels
+                mask = _mask(job, prediction)
                 if outputs:
                     path = project.prediction_path(predictor.name, name)
                     yield Saved(what="prediction", path=str(path), image=name)
-            if export is not None and not exported and (file := export.write(name, labels)):
+            if export is not None and not exported and (file := export.write(name, mask)):
                 yield Saved(what="mask", path=str(file), image=name)
             rate = done / (time.monotonic() - began)
             eta = (len(waiting) - done) / rate
@@ -172,19 +173,36 @@ def _export(
             f"{folder} is in the image folder, where the masks would count as images.",
             advice="Choose a folder outside of it.",
         )
+    if job.out_objects and predictor.objects is None:
+        raise MedsslError(
+            "This run does not tell objects apart by itself.",
+            advice='Have the areas of its classes parted (objects "separate"), or fine-tune it with objects.',
+        )
     return label_export(
         job.out_format,
         folder,
         project,
         names,
-        classes=predictor.classes,
+        classes=None if job.out_objects else predictor.classes,
         note=predictor.note,
     )
 
 
-def _stored_labels(project: Project, run: str, image: str) -> NDArray[np.uint16] | None:
+def _mask(job: PredictJob, prediction: Prediction) -> NDArray[np.integer]:
+    """Give what the files in `out` hold."""
+    if not job.out_objects:
+        return prediction.labels
+    assert prediction.objects is not None  # `_export` refused what finds none
+    return prediction.objects
+
+
+def _stored_mask(
+    job: PredictJob, project: Project, predictor: Predictor, image: str
+) -> NDArray[np.integer] | None:
     try:
-        return read_labels(project.prediction_path(run, image))
+        if job.out_objects:
+            return read_ids(project.predicted_objects_path(predictor.name, image))
+        return read_labels(project.prediction_path(predictor.name, image))
     except MedsslError:  # damaged since it was written: predicted anew
         return None
 

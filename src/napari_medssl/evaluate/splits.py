@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["NearDuplicate", "alike_by_features", "alike_by_hash", "perceptual_hash"]
+__all__ = [
+    "NearDuplicate",
+    "alike_by_features",
+    "alike_by_hash",
+    "perceptual_hash",
+    "turned_hashes",
+]
 
 SIDE = 32
 """Pixels along each axis of the picture that is hashed."""
@@ -38,7 +44,7 @@ def perceptual_hash(planes: NDArray[np.floating[Any]]) -> int:
 
     The mean over channels, reduced to 32 x 32 pixels; of its cosine transform the 8 x 8 lowest
     frequencies without the constant: a bit is set where one is above their median. Rotated and mirrored
-    copies have another hash.
+    copies have another hash: see `turned_hashes`.
 
     Parameters
     ----------
@@ -54,8 +60,29 @@ def perceptual_hash(planes: NDArray[np.floating[Any]]) -> int:
     ----------
     Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, section 3.2.
     """
+    return _hash(_small(planes))
+
+
+def turned_hashes(planes: NDArray[np.floating[Any]]) -> tuple[int, ...]:
+    """Give the `perceptual_hash` of a picture in its eight orientations: as it is, then turned and mirrored.
+
+    Parameters
+    ----------
+    planes : ndarray of float, (C, Y, X)
+        The image.
+    """
+    small = _small(planes)
+    turned = [np.rot90(side, k) for side in (small, small[:, ::-1]) for k in range(4)]
+    return tuple(_hash(picture) for picture in turned)
+
+
+def _small(planes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     picture = np.asarray(planes, np.float64).mean(0)
-    small = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small: NDArray[np.float64] = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return small
+
+
+def _hash(small: NDArray[np.float64]) -> int:
     if np.ptp(small) <= 1e-6 * np.abs(small).max():
         return 0  # what is left is the rounding of single precision, and would make any hash
     waves = dctn(small - small.mean(), norm="ortho")[:COARSEST, :COARSEST].ravel()[1:]
@@ -64,18 +91,22 @@ def perceptual_hash(planes: NDArray[np.floating[Any]]) -> int:
 
 
 def alike_by_hash(
-    taught: Mapping[str, int], tested: Mapping[str, int], *, bits: int = 4
+    taught: Mapping[str, int], tested: Mapping[str, int | tuple[int, ...]], *, bits: int = 4
 ) -> tuple[NearDuplicate, ...]:
     """Give the pairs across a split whose hashes hardly differ.
 
     Parameters
     ----------
-    taught, tested : mapping of str to int
-        Image -> `perceptual_hash`, on either side.
+    taught : mapping of str to int
+        Image -> `perceptual_hash`, of those that taught.
+    tested : mapping of str to int or tuple of int
+        The same of those that are tested; or `turned_hashes`, of which the most alike counts: that finds turned and
+        mirrored copies.
     bits : int
         Up to so many differing bits of 63 are alike. Measured: no two of 210 fluorescence fields differ in
         fewer than 12 bits, no heart slices of two patients in fewer than 6; nine in ten slices of one
-        patient have another within 4 bits, as have scaled, brightened and JPEG copies.
+        patient have another within 4 bits, as have scaled, brightened and JPEG copies. Comparing all eight
+        orientations, these two smallest distances stay 12 and 6.
 
     Returns
     -------
@@ -85,10 +116,17 @@ def alike_by_hash(
     names = list(taught)
     known = np.array([taught[name] for name in names], np.uint64)
     distances = (
-        (name, np.bitwise_count(known ^ np.uint64(value)).astype(np.float64))
-        for name, value in tested.items()
+        (name, _bits_apart(known, values if isinstance(values, tuple) else (values,)))
+        for name, values in tested.items()
     )
     return tuple(sorted(_nearest(names, distances, bits), key=lambda pair: pair.distance))
+
+
+def _bits_apart(known: NDArray[np.uint64], values: tuple[int, ...]) -> NDArray[np.float64]:
+    """Give for each known hash by how many bits the nearest of the values differs."""
+    apart = [np.bitwise_count(known ^ np.uint64(value)) for value in values]
+    nearest: NDArray[np.float64] = np.min(apart, axis=0).astype(np.float64)
+    return nearest
 
 
 def alike_by_features(

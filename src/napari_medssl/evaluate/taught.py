@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
-from napari_medssl.evaluate.splits import alike_by_hash, perceptual_hash
+from napari_medssl.evaluate.splits import alike_by_hash, perceptual_hash, turned_hashes
 from napari_medssl.project import Project, Run
 from napari_medssl.project.images import UnreadableImageError, split_plane
 from napari_medssl.project.listing import is_project
 from napari_medssl.project.paths import given, is_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 __all__ = ["Taught", "lineage", "remarks", "taught"]
+
+T = TypeVar("T")
 
 MOST = 3
 """Images that are named in a sentence, or in one each."""
@@ -139,8 +144,9 @@ def _place(project: Project, name: str) -> tuple[Path, tuple[int, ...]]:
 def remarks(project: Project, known: Taught, names: Iterable[str]) -> tuple[str, ...]:
     """Say, in sentences, what makes a test on these images less than strict.
 
-    That is: images all but equal to one that taught with its annotation (by hash; so neighbouring slices
-    of one patient, too), images that training saw without it, and ancestors of which nothing is known.
+    That is: images all but equal to one that taught with its annotation (by hash, turned and mirrored ones too;
+    so neighbouring slices of one patient as well), images that training saw without it, and ancestors of which
+    nothing is known.
 
     Parameters
     ----------
@@ -152,7 +158,8 @@ def remarks(project: Project, known: Taught, names: Iterable[str]) -> tuple[str,
         The images it is tested on; none of `known.annotated`.
     """
     tested = list(names)
-    (before, lost), (now, missed) = (_hashes(project, x) for x in (known.annotated, tested))
+    before, lost = _hashes(project, known.annotated, perceptual_hash)
+    now, missed = _hashes(project, tested, turned_hashes)
     found = alike_by_hash(before, now)
     told = [
         f"{pair.tested} is all but a copy of {pair.taught}, on which the run was fine-tuned."
@@ -175,12 +182,14 @@ def remarks(project: Project, known: Taught, names: Iterable[str]) -> tuple[str,
     return tuple(told)
 
 
-def _hashes(project: Project, names: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+def _hashes(
+    project: Project, names: Iterable[str], of: Callable[[NDArray[np.float32]], T]
+) -> tuple[dict[str, T], list[str]]:
     """Hash the images of a project; gives also the names of those that cannot be read."""
     hashes, lost = {}, []
     for name in sorted(set(names) & set(project.images)):
         try:
-            hashes[name] = perceptual_hash(project.planes(name))
+            hashes[name] = of(project.planes(name))
         except (UnreadableImageError, OSError):
             lost.append(name)
     return hashes, lost

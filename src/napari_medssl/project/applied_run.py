@@ -74,7 +74,9 @@ def applied_run(project: Project, run: Run) -> AppliedRun:
     name, digest = prediction_name(project, run), weights_digest(weights)
     if name == run.name:
         return AppliedRun(name, name, digest, classes)
-    return AppliedRun(str(run.path), name, digest, *translated(classes, project.settings.known_classes))
+    return AppliedRun(
+        str(run.path), name, digest, *translated(classes, project.settings.known_classes)
+    )
 
 
 def check_run_head(run: Run, head: str) -> None:

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.checkpoint import atomic, read_labels_note, write_tiff_labels
+from napari_medssl.project.checkpoint import atomic, read_labels_note, write_tiff
 from napari_medssl.project.images import extension_of, split_plane
 from napari_medssl.project.label_zarr import ZarrLabels
 from napari_medssl.project.paths import inside
@@ -40,8 +40,11 @@ class LabelExport(Protocol):
     def has(self, image: str) -> bool:
         """Whether the file of an image is complete, and was made by the same weights."""
 
-    def write(self, image: str, labels: NDArray[np.uint16]) -> Path | None:
-        """Write the labels (Y, X) of an image; gives the file if it is complete, which takes all planes of a volume."""
+    def write(self, image: str, labels: NDArray[np.integer]) -> Path | None:
+        """Write labels, or numbered objects, (Y, X).
+
+        Gives the file if it is complete now, which takes all planes of a volume.
+        """
 
     def leave_out(self, image: str) -> Path | None:
         """Say that an image will not come; gives the volume that is complete without it."""
@@ -56,10 +59,10 @@ def label_export(
     project: Project,
     images: Sequence[str],
     *,
-    classes: Sequence[ClassInfo],
+    classes: Sequence[ClassInfo] | None,
     note: Mapping[str, Any],
 ) -> LabelExport:
-    """Open a folder for the labels of some images.
+    """Open a folder for the labels of some images, or for their objects.
 
     Parameters
     ----------
@@ -73,19 +76,19 @@ def label_export(
     images : sequence of str
         All that will come, in that order. They are named as their image where no two would get the same file, else
         with its extension kept.
-    classes : sequence of ClassInfo
-        What the label values mean.
+    classes : sequence of ClassInfo or None
+        What the label values mean; None where they number objects.
     note : mapping
         JSON, kept in each file; `has` takes only files that hold the same.
     """
-    note = dict(note)
-    highest = max(info.value for info in classes)
+    note = dict(note) | ({"numbers": "objects"} if classes is None else {})
+    bits = 8 if classes is not None and max(info.value for info in classes) < 1 << 8 else 16
     if kind == "ome-zarr":
         files = _named(_files(images), folder, EXTENSION[kind])
         return ZarrLabels(project, images, files, classes=classes, note=note)
     files = _named(images, folder, EXTENSION[kind])
     if kind == "png":
-        return _PngLabels(files, bits=8 if highest < 1 << 8 else 16, note=note)
+        return _PngLabels(files, bits=bits, note=note)
     return _TiffLabels(files, note=note)
 
 
@@ -99,10 +102,12 @@ class _TiffLabels:
             found = read_labels_note(path) if path.is_file() else None
         except MedsslError:  # a damaged file of that name is written anew
             return False
-        return found is not None and found.items() >= self._note.items()
+        return found is not None and found.items() == ({"medssl": 1} | self._note).items()
 
-    def write(self, image: str, labels: NDArray[np.uint16]) -> Path:
-        write_tiff_labels(self._files[image], labels, note=self._note)
+    def write(self, image: str, labels: NDArray[np.integer]) -> Path:
+        wide = labels.max(initial=0) >= 1 << 16
+        values = labels.astype(np.uint32 if wide else np.uint16, copy=False)
+        write_tiff(self._files[image], values, note=self._note)
         return self._files[image]
 
     def leave_out(self, image: str) -> None:
@@ -128,7 +133,13 @@ class _PngLabels:
         except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
             return False
 
-    def write(self, image: str, labels: NDArray[np.uint16]) -> Path:
+    def write(self, image: str, labels: NDArray[np.integer]) -> Path:
+        highest = int(labels.max(initial=0))
+        if highest > np.iinfo(self._type).max:
+            raise MedsslError(
+                f"{image} holds the value {highest}; PNG has room for {np.iinfo(self._type).max}.",
+                advice="Write TIFF or OME-Zarr.",
+            )
         text = PngInfo()
         text.add_text(_NOTE, json.dumps(self._note))
         with atomic(self._files[image]) as temporary:

@@ -99,8 +99,8 @@ class ZarrLabels:
         All that will come. Planes that do not come are 0 in their volume.
     files : mapping
         Name of each image file -> the folder to write.
-    classes : sequence of ClassInfo
-        For the colours.
+    classes : sequence of ClassInfo or None
+        For names and colours; None where the values number objects, which are kept in 32 bits.
     note : dict
         JSON, kept in the attributes.
     """
@@ -111,7 +111,7 @@ class ZarrLabels:
         images: Sequence[str],
         files: Mapping[str, Path],
         *,
-        classes: Sequence[ClassInfo],
+        classes: Sequence[ClassInfo] | None,
         note: dict[str, Any],
     ) -> None:
         self._project, self._files, self._classes, self._note = project, files, classes, note
@@ -133,7 +133,7 @@ class ZarrLabels:
             return False
         return bool(stored == self._told(self._planes[file]))
 
-    def write(self, image: str, labels: NDArray[np.uint16]) -> Path | None:
+    def write(self, image: str, labels: NDArray[np.integer]) -> Path | None:
         """Write a plane; gives the volume if that was its last one.
 
         Raises
@@ -200,7 +200,7 @@ class ZarrLabels:
                 str(level),
                 shape=(*stack.shape, *sides),
                 chunks=(*(1 for _ in stack.shape), *(min(CHUNK, side) for side in sides)),
-                dtype="uint16",
+                dtype="uint32" if self._classes is None else "uint16",
                 fill_value=0,
                 dimension_names=[_AXES[letter]["name"] for letter in stack.axes + "YX"],
             )
@@ -224,7 +224,7 @@ def _metadata(
     count: int,
     scale: tuple[float, float],
     translate: tuple[float, float],
-    classes: Sequence[ClassInfo],
+    classes: Sequence[ClassInfo] | None,
 ) -> dict[str, Any]:
     ones, zeros = [1.0 for _ in stack.shape], [0.0 for _ in stack.shape]
     # level 1 holds the pixels 0, 2, 4 ... of level 0, so that the first one of all levels lies at the same place
@@ -248,11 +248,14 @@ def _metadata(
                 "type": "nearest",
             }
         ],
-        "image-label": {
-            "version": "0.5",
-            "colors": [{"label-value": info.value, "rgba": _rgba(info)} for info in classes],
-            "properties": [{"label-value": info.value, "class": info.name} for info in classes],
-        },
+        "image-label": {"version": "0.5"} | ({} if classes is None else _meanings(classes)),
+    }
+
+
+def _meanings(classes: Sequence[ClassInfo]) -> dict[str, Any]:
+    return {
+        "colors": [{"label-value": info.value, "rgba": _rgba(info)} for info in classes],
+        "properties": [{"label-value": info.value, "class": info.name} for info in classes],
     }
 
 

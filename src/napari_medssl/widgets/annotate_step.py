@@ -75,6 +75,7 @@ class AnnotateStep(QWidget):
         self._show_page(0)
         self._say("")
         self.annotator.hint.connect(self._say)
+        self.annotator.saving.changed.connect(self._on_saving)
         session.image_changed.connect(lambda: self._say(""))
 
     def _lay_out(self) -> None:
@@ -91,6 +92,10 @@ class AnnotateStep(QWidget):
         for part in self.below:
             column.addWidget(part)
         column.addStretch(1)
+
+    def _on_saving(self) -> None:
+        if self.annotator.state == "unsaved":  # with a new stroke the last sentence is out of date
+            self._say("")
 
     def _say(self, sentence: str) -> None:
         self.hint.setText(sentence)

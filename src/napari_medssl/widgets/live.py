@@ -123,7 +123,7 @@ class LivePredictor(PerSession):
             self._look()
         else:
             self._stop()
-            self._result = None
+            self._result, self.why_not = None, ""
             self.layers.close()
         self.changed.emit()
 

@@ -203,7 +203,11 @@ class Loop(PerSession):
     def _finish(self, event: Done) -> None:
         goes_on = self._undisturbed and not event.stopped
         self._undisturbed = False
-        self.said = f"{event.run}: {event.summary}"
+        dice = event.metrics.get("validation/dice")
+        score = "" if dice is None else f", validation Dice {dice:.3f}"
+        self.said = (
+            f"{'Stopped' if event.stopped else 'Trained'}{score}. {event.run}: {event.summary}"
+        )
         if not goes_on:
             return
         session = self.session

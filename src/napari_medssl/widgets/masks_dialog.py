@@ -56,16 +56,28 @@ class MasksDialog(QDialog):
         highest = max(info.value for info in project.settings.known_classes)
         self.format = QComboBox()
         self.format.addItem("TIFF, 16 bits", "tiff")
-        self.format.addItem(f"PNG, {8 if highest <= _EIGHT_BITS else 16} bits", "png")
+        self._png = f"PNG, {8 if highest <= _EIGHT_BITS else 16} bits"
+        self.format.addItem(self._png, "png")
         self.format.addItem("OME-Zarr 0.5, a stack in one volume", "ome-zarr")
+        self.what = QComboBox()
+        self.what.addItem("Classes", {})
+        self.what.addItem("Objects, as the run finds them", {"out_objects": True})
+        self.what.addItem(
+            "Objects, areas of a class parted at necks",
+            {"out_objects": True, "objects": "separate"},
+        )
         self.folder = QLineEdit(str(project.path.parent / f"{project.image_root.name}-masks"))
         self.folder.setMinimumWidth(240)
         self.browse = QPushButton("Browse ...")
         values = ", ".join(f"{info.value} {info.name}" for info in project.settings.classes)
-        meaning = QLabel(f"The values in the masks: {values}.")
-        meaning.setTextFormat(Qt.TextFormat.PlainText)
-        meaning.setWordWrap(True)
-        set_role(meaning, "hint")
+        self._meanings = {
+            False: f"The values in the masks: {values}.",
+            True: "The values in the masks: 0 is no object, every other value is one object.",
+        }
+        self.meaning = QLabel(self._meanings[False])
+        self.meaning.setTextFormat(Qt.TextFormat.PlainText)
+        self.meaning.setWordWrap(True)
+        set_role(self.meaning, "hint")
         self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.save = QPushButton("Save")
         self._buttons.addButton(self.save, QDialogButtonBox.ButtonRole.AcceptRole)
@@ -73,17 +85,24 @@ class MasksDialog(QDialog):
         place.addWidget(self.folder, 1)
         place.addWidget(self.browse)
         form = QFormLayout()
+        form.addRow("Masks of", self.what)
         form.addRow("Format", self.format)
         form.addRow("Folder", place)
         column = QVBoxLayout(self)
         column.addWidget(heading)
         column.addLayout(form)
-        column.addWidget(meaning)
+        column.addWidget(self.meaning)
         column.addWidget(self._buttons)
+        self.what.activated.connect(self._on_what)
         self.browse.clicked.connect(self._on_browse)
         self.folder.textChanged.connect(lambda text: self.save.setEnabled(bool(text.strip())))
         self._buttons.accepted.connect(self._on_save)
         self._buttons.rejected.connect(self.reject)
+
+    def _on_what(self) -> None:
+        objects = bool(self.what.currentData())
+        self.meaning.setText(self._meanings[objects])
+        self.format.setItemText(1, "PNG, 16 bits" if objects else self._png)
 
     def _on_browse(self) -> None:
         start = Path(self.folder.text()).parent
@@ -99,5 +118,6 @@ class MasksDialog(QDialog):
             "out": self.folder.text().strip(),
             "out_format": self.format.currentData(),
             "overwrite": False,
+            **self.what.currentData(),
         }
         self.accept()

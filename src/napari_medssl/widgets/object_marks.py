@@ -109,6 +109,7 @@ class ObjectMarks(PerSession):
             layer.editable = False
         if objects is not None:
             self.session.viewer.layers.selection.active = objects
+        self._soon.start()  # what was selected while a line was awaited
         self.changed.emit()
 
     def _there(self) -> Shapes:

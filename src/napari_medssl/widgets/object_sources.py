@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
-from napari_medssl.instances.by_class import FOREGROUND, classes_of, separate_classes
+from napari_medssl.instances.by_class import classes_of
 from napari_medssl.instances.editing import add_objects, keep_areas, renumber
-from napari_medssl.instances.watershed import SeedConfig, SeparateConfig, objects_of_distance
+from napari_medssl.instances.finding import find_objects
+from napari_medssl.instances.watershed import SeedConfig, SeparateConfig
 from napari_medssl.project.checkpoint import read_ids, read_labels, read_map
 
 if TYPE_CHECKING:
@@ -98,13 +99,12 @@ def find(project: Project, recipe: Recipe) -> Found:
     if recipe.source == "distance":
         distance = read_map(project.predicted_distance_path(recipe.run, recipe.image))
         _check(distance.shape, project.shape(recipe.image))
-        objects = objects_of_distance(distance, settings.seeds)
+        objects = find_objects(labels, distance, "distance", seeds=settings.seeds)
     elif recipe.source == "stored":
         objects = read_ids(project.predicted_objects_path(recipe.run, recipe.image))
+        _check(objects.shape, project.shape(recipe.image))
     else:
-        objects = separate_classes(labels, settings.separation)
-    _check(objects.shape, project.shape(recipe.image))
-    objects = np.where(labels >= FOREGROUND, objects, 0)
+        objects = find_objects(labels, None, "separate", necks=settings.separation)
     objects = keep_areas(objects, smallest=settings.smallest, largest=settings.largest)
     objects = renumber(objects)
     values = np.zeros(int(objects.max(initial=0)) + 1, np.uint16)

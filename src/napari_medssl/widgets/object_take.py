@@ -72,7 +72,7 @@ class TakeObjects(QWidget):
             "Those that are there stay as they are. Ctrl+Z takes it back.",
         )
         self.replace = button(
-            "Replace all objects",
+            "Replace all",
             "These take the place of all objects of this image, corrected ones too.\n"
             "Ctrl+Z takes it back.",
         )
@@ -160,7 +160,11 @@ class TakeObjects(QWidget):
             why = "No object is found like this."
         self.add.setEnabled(not why and found is not None)
         self.replace.setEnabled(not why and found is not None)
-        self.text.setText(why or ("Looking ..." if found is None else _objects(found.number)))
+        self.replace.setText(
+            "Replace all" if why or found is None else f"Replace all by {_objects(found.number)}"
+        )
+        self.text.setText(why or ("" if found is not None else "Looking ..."))
+        self.text.setVisible(bool(self.text.text()))
         set_role(self.text, "warning" if why else "hint")
 
     def _on_source(self, index: int) -> None:
@@ -189,6 +193,7 @@ class TakeObjects(QWidget):
             self._preview.set_settings(ObjectSettings.parse(changed))
         except ConfigError as error:
             self.text.setText(error.message)
+            self.text.show()
             set_role(self.text, "error")
 
     def _take(self, *, replace: bool) -> None:

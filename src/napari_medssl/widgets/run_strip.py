@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QToolButton, QVBoxLayout, QWidget
 
+from napari_medssl.widgets.loop import Loop
 from napari_medssl.widgets.run_monitor import duration
 from napari_medssl.widgets.theme import set_role
 
@@ -59,7 +60,9 @@ class RunStrip(QFrame):
         """Bring up to date; hidden while the run's own step is open."""
         active = self._session.active
         step = "" if active is None else _step_of(active.kind)
-        self.setVisible(active is not None and step != open_step)
+        loop = Loop.find(self._session)
+        in_loop = open_step == "Annotate" and loop is not None and loop.job is not None
+        self.setVisible(active is not None and step != open_step and not in_loop)
         if active is None:
             return
         percent = f"{100 * active.step // active.total} %" if active.total else "starting"

@@ -86,22 +86,24 @@ class WhereBox(PerSession):
 
 
 def _drawn(box: Box, picture: Image) -> Shapes:
-    """Draw a dark line with a bright one on it, which is seen on any image, and words above."""
+    """Draw a dark line with a bright one on it, which is seen on any image, and words within."""
     y0, x0, y1, x1 = box
     # edges lie between pixels; the outermost within the image
     corners = np.array([(y0, x0), (y0, x1), (y1, x1), (y1, x0)], float) - 0.5
-    line = max(0.4, 0.006 * max(y1 - y0, x1 - x0))
+    side = max(y1 - y0, x1 - x0)
+    line = max(0.4, 0.006 * side)
     return Shapes(
         [corners, corners],
         shape_type="polygon",
         edge_color=["black", "white"],
         edge_width=[3 * line, line],
         face_color="transparent",
+        opacity=1.0,
         text={
             "string": ["", _TEXT],
             "anchor": "upper_left",
-            "translation": (-2 * line, 0),
-            "color": "white",
+            "translation": (0.12 * side, 0.03 * side),  # within the box, which may lie at the edge
+            "color": "#d55e00",  # stands out on dark and bright images
             "size": 10,
         },
         name="where to look",

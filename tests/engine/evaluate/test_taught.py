@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from napari_medssl.evaluate.taught import remarks, taught
@@ -84,11 +86,14 @@ def test_a_run_of_another_project_on_the_same_files(
 def test_remarks_name_copies_and_pretraining(nuclei_folder: Path, names: tuple[str, ...]) -> None:
     folder = nuclei_folder / "images"
     shutil.copy(folder / names[0], folder / "again.png")
+    turned = np.rot90(cv2.imread(str(folder / names[0]), cv2.IMREAD_UNCHANGED))[:, ::-1]
+    cv2.imwrite(str(folder / "turned.png"), np.ascontiguousarray(turned))
     project = Project.create(folder, project=nuclei_folder / "second")
     before = make(project, "pretrain")
     run = make(project, "finetune", images=[names[0]], from_run=before.name)
-    told = remarks(project, taught(project, run), ["again.png", names[1]])
+    told = remarks(project, taught(project, run), ["again.png", names[1], "turned.png"])
     assert told == (
         f"again.png is all but a copy of {names[0]}, on which the run was fine-tuned.",
-        "2 of 2 scored images were seen, without annotation, in training.",
+        f"turned.png is all but a copy of {names[0]}, on which the run was fine-tuned.",
+        "3 of 3 scored images were seen, without annotation, in training.",
     )

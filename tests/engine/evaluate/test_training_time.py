@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.training_time import settling, training_clock
 from napari_medssl.events import Device, Done, Event, Paused, Progress, Resumed, Saved, Started
-from napari_medssl.project import Project, Run
+
+if TYPE_CHECKING:
+    from napari_medssl.project import Project, Run
 
 DEVICE = Device(name="cpu", label="CPU", reason="there is no other")
 
@@ -70,5 +74,5 @@ def test_validation_counts_only_where_all_have_one(project: Project) -> None:
 
 
 def test_a_run_without_records_is_named(project: Project) -> None:
-    with pytest.raises(MedsslError, match="pix2rep.*no record"):
+    with pytest.raises(MedsslError, match=r"pix2rep.*no record"):
         settling([made(project, [started(0)])])

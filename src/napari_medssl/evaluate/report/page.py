@@ -22,6 +22,8 @@ __all__ = ["Report"]
 
 _SHORT = 10
 """Rows of a table that a page does not part."""
+_ITEMS = 4
+"""Of a long list among settings that are shown."""
 _DPI = 170  # sharp on high-resolution screens and on paper
 
 _STYLE = """
@@ -200,7 +202,8 @@ def _flat(job: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
-            flat[prefix + key] = ", ".join(map(str, value))
+            more = f", ... ({len(value)} in all)" if len(value) > _ITEMS else ""
+            flat[prefix + key] = ", ".join(map(str, value[:_ITEMS])) + more
         else:
             flat[prefix + key] = "" if value is None else str(value)
     return flat
