@@ -134,6 +134,8 @@ def test_describe_lists_methods_with_their_settings() -> None:
         "embed",
         "experiment",
         "export",
+        "assess",
+        "evaluate",
     }
     assert "mobilenet_v2" in description.encoders
     assert description.device.reason

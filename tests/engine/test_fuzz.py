@@ -134,6 +134,8 @@ JOBS: list[dict[str, Any]] = [
     {"kind": "predict", "project": "nowhere", "run": "latest", "out": None, "images": ["a.png"]},
     {"kind": "predict", "folder": "nowhere", "run": "run", "out": "there", "overwrite": False},
     {"kind": "resume", "project": "nowhere", "run": "latest", "device": None},
+    {"kind": "evaluate", "project": "nowhere", "run": "latest", "report": "report.html"},
+    {"kind": "assess", "project": "nowhere", "run": "run", "against": "other", "most": 10},
 ]
 
 

@@ -17,10 +17,11 @@ from safetensors.numpy import load_file, save_file
 
 from napari_medssl import Project, finetune, predict
 from napari_medssl.engine.job import execute
+from napari_medssl.engine.predictor import find_run
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Note, Saved
 from napari_medssl.project import Run, read_labels
-from napari_medssl.project.checkpoint import read_ids
+from napari_medssl.project.checkpoint import read_ids, read_labels_note
 from napari_medssl.project.images import decode
 from napari_medssl.project.prediction_table import prediction_name, read_prediction_table
 from napari_medssl.synthetic import nuclei
@@ -192,6 +193,43 @@ def test_objects_are_exported_as_they_are_kept(
     np.testing.assert_array_equal(tifffile.imread(out / "field_0.tif"), labels)
 
 
+@pytest.mark.parametrize("out_format", ["tiff", "png", "ome-zarr"])
+def test_what_others_made_is_never_written_over(
+    annotated_project: Project, run: Run, tmp_path: Path, out_format: str
+) -> None:
+    project, name = annotated_project, annotated_project.images[0]
+    wanted = {"images": [name], "out_format": out_format}
+    truth = tmp_path / "truth"
+    extension = {"tiff": "tif", "png": "png", "ome-zarr": "ome.zarr"}[out_format]
+    drawn = truth / f"field_0.{extension}"
+    truth.mkdir()
+    if out_format == "ome-zarr":
+        zarr.save(drawn, np.ones((4, 4)))
+    else:
+        cv2.imwrite(str(drawn), np.full((64, 64), 3, np.uint8))
+    for overwrite in (True, False):
+        with pytest.raises(MedsslError, match="is there already"):
+            events(project, run, out=str(truth), overwrite=overwrite, **wanted)
+    assert drawn.exists()
+    assert predicted(events(project, run, overwrite=False)) == list(project.images)
+    with pytest.raises(MedsslError, match="in the project"):
+        events(project, run, out=str(project.path / "labels"), **wanted)
+
+
+def test_masks_are_written_again_where_objects_are_found_in_another_way(
+    annotated_project: Project, run: Run, tmp_path: Path
+) -> None:
+    project, name = annotated_project, annotated_project.images[0]
+    wanted = {"images": [name], "out": str(tmp_path), "out_objects": True, "overwrite": False}
+    for objects in ("connected", "separate"):
+        events(project, run, objects=objects, **wanted)
+        kept = read_ids(project.predicted_objects_path(run.name, name))
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "field_0.tif"), kept)
+        note = read_labels_note(tmp_path / "field_0.tif")
+        assert note is not None
+        assert note["found"] == objects
+
+
 def test_run_of_another_project_keeps_its_own_place(
     annotated_project: Project, run: Run, stack_project: Project
 ) -> None:
@@ -215,3 +253,18 @@ def test_run_of_another_project_keeps_its_own_place(
     ]
     assert "foreground" in note
     assert "label 2, which is debris here" in note
+    # another label value for the same class: what the same weights predicted is not skipped
+    classes.append({"value": 4, "name": "foreground", "color": "#56b4e9"})
+    stack_project.update(classes=classes)
+    again = events(stack_project, run, images=["flat.png"], overwrite=False)
+    assert predicted(again) == ["flat.png"]
+    assert set(np.unique(read_labels(written[0]))) <= {1, 4}
+    assert predicted(events(stack_project, run, images=["flat.png"], overwrite=False)) == []
+
+
+def test_own_run_comes_before_a_folder_of_its_name(
+    annotated_project: Project, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / run.name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_run(run.name, annotated_project).path == run.path

@@ -227,19 +227,21 @@ class _Assessing:
             )
             return None
         features = np.stack([means[name] for name in names])
-        groups = self.project.groups()
+        known = self.project.groups()
+        groups = [known.get(name, name) for name in names]
+        grouped = bool(known) and len(set(groups)) > 1
         cells = LabelledCells(
             features,
             np.unique(classes, return_inverse=True)[1].astype(np.int64),
-            np.unique([groups.get(name, name) for name in names], return_inverse=True)[1].astype(
-                np.int64
-            ),
+            np.unique(groups, return_inverse=True)[1].astype(np.int64),
         )
         separable = separability_of(cells)
         return Neighbourhood(
             nqc=nqc(features, classes),
             expected=expected_nqc(classes),
             expected_with_itself=expected_nqc(classes, with_itself=True),
+            between_groups=nqc(features, classes, groups) if grouped else None,
+            expected_between_groups=expected_nqc(classes, groups) if grouped else None,
             recall=None if separable is None else separable.balanced_accuracy,
             images=len(names),
             classes=len(set(classes)),

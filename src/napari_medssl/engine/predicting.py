@@ -27,6 +27,7 @@ from napari_medssl.learn.task import UNREADABLE
 from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import read_ids, read_labels
 from napari_medssl.project.label_exports import label_export
+from napari_medssl.project.listing import is_project
 from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
                 summary = f"Stopped after {done - 1} of {len(waiting)} images."
                 yield Done(stopped=True, summary=summary)
                 return
+            file: Path | None = None
             mask = _stored_mask(job, project, predictor, name) if stored else None
             if mask is None:
                 try:
@@ -114,22 +116,24 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
                 except (*UNREADABLE, MemoryError) as error:  # one such file does not end a folder
                     failed += 1
                     yield Note(level="warning", text=f"Left out {name}: {error}")
-                    if export is not None and (file := export.leave_out(name)):
-                        yield Saved(what="mask", path=str(file), image=name)
-                    continue
-                with lack_explained():
-                    prediction = predictor.prediction(
-                        name, planes, device=torch_device, tiles=tiles
-                    )
-                while notes:
-                    yield Note(level="warning", text=notes.pop())
-                for output in outputs:
-                    output.write(prediction)
-                mask = _mask(job, prediction)
-                if outputs:
-                    path = project.prediction_path(predictor.name, name)
-                    yield Saved(what="prediction", path=str(path), image=name)
-            if export is not None and not exported and (file := export.write(name, mask)):
+                    if export is not None:
+                        file = export.leave_out(name)
+                else:
+                    with lack_explained():
+                        prediction = predictor.prediction(
+                            name, planes, device=torch_device, tiles=tiles
+                        )
+                    while notes:
+                        yield Note(level="warning", text=notes.pop(0))
+                    for output in outputs:
+                        output.write(prediction)
+                    mask = _mask(job, prediction)
+                    if outputs:
+                        path = project.prediction_path(predictor.name, name)
+                        yield Saved(what="prediction", path=str(path), image=name)
+            if export is not None and mask is not None and not exported:
+                file = export.write(name, mask)
+            if file is not None:
                 yield Saved(what="mask", path=str(file), image=name)
             rate = done / (time.monotonic() - began)
             eta = (len(waiting) - done) / rate
@@ -173,6 +177,12 @@ def _export(
             f"{folder} is in the image folder, where the masks would count as images.",
             advice="Choose a folder outside of it.",
         )
+    for place in (folder, *folder.parents):
+        if is_project(place):
+            raise MedsslError(
+                f"{folder} is in the project {place}, where masks could take the place of annotations.",
+                advice="Choose a folder outside of it.",
+            )
     if job.out_objects and predictor.objects is None:
         raise MedsslError(
             "This run does not tell objects apart by itself.",
@@ -184,7 +194,7 @@ def _export(
         project,
         names,
         classes=None if job.out_objects else predictor.classes,
-        note=predictor.note,
+        note=predictor.note | ({"found": predictor.objects} if job.out_objects else {}),
     )
 
 

@@ -65,7 +65,7 @@ class _Labels:
         self._project, self._predictor = project, predictor
 
     def has(self, image: str) -> bool:
-        return self._project.prediction_path(self._predictor.name, image).is_file()
+        return True  # `_Row` compares its size, of all images at once
 
     def write(self, prediction: Prediction) -> None:
         path = self._project.prediction_path(self._predictor.name, prediction.image)

@@ -15,7 +15,12 @@ from napari_medssl.learn.objects import way_to_objects
 from napari_medssl.learn.predict import predict_maps
 from napari_medssl.learn.weights import load_model
 from napari_medssl.project import Run
-from napari_medssl.project.applied_run import check_run_channels, check_run_head, translated
+from napari_medssl.project.applied_run import (
+    check_run_channels,
+    check_run_head,
+    translated,
+    weights_here,
+)
 from napari_medssl.project.checkpoint import read_labels_note
 from napari_medssl.project.paths import given, is_folder
 from napari_medssl.project.prediction_table import prediction_name, weights_digest
@@ -95,7 +100,7 @@ class Predictor:
     name: str
     """Under which the predictions are kept, see `prediction_name`."""
     weights: str
-    """Digest of the run's weights."""
+    """Digest of the run's weights; of a run of another project see `weights_here`."""
     classes: tuple[ClassInfo, ...]
     """What the network tells apart, in the order of its maps, with the label values that are written."""
     note: dict[str, str]
@@ -127,6 +132,8 @@ class Predictor:
             self.classes, self.notes = translated(
                 model.spec.classes, project.settings.known_classes
             )
+            self.weights = weights_here(self.weights, self.classes)
+            self.note["weights"] = self.weights
 
     def prediction(
         self,
@@ -169,8 +176,11 @@ def way_of(path: Path) -> How | None:
 def find_run(name: str, project: Project | None) -> Run:
     """Give a run by its name in the project, or by the path of its folder."""
     path = given(name)
-    if project is not None and not is_folder(path):
-        return project.run(name)
+    if project is not None:
+        # first: a folder of that name may happen to lie where the program was started
+        own = name == "latest" or any(run.name == name for run in project.runs())
+        if own or not is_folder(path):
+            return project.run(name)
     if not is_folder(path):
         raise MedsslError(f"There is no run folder {path}.", advice="Give the path of a run.")
     return Run(path)

@@ -28,7 +28,7 @@ from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.recording import Outage
 from napari_medssl.learn.task import UNREADABLE, nothing_left
 from napari_medssl.learn.training import Task, train
-from napari_medssl.learn.transfer import build_model, origin, transfer
+from napari_medssl.learn.transfer import build_model, origin, takes_all, transfer
 from napari_medssl.learn.weights import load_model, save_model
 from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import WriteError
@@ -170,6 +170,9 @@ def _train(
         yield Note(text=announce(job.network.encoder))  # at once: the download may take minutes
     notes: list[str] = []
     model = _model(project, run, job, source, resume=resume, note=notes.append)
+    if isinstance(job, FinetuneJob) and not resume:
+        job = _with_start_share(job, model, source)
+        _write(run, job)
     task = _task(project, job, model, device)
     title = _title(job, task)
 
@@ -247,6 +250,31 @@ def _model(
     if head != "probe" or before.path.parent != run.path.parent:
         model.feature_calibrated.fill_(False)  # the features, or the images, are about to change
     return model
+
+
+def _with_start_share(
+    job: FinetuneJob, model: SegmentationModel, source: SegmentationModel | None
+) -> FinetuneJob:
+    """Settle how much of the start's weights is handed back.
+
+    Raises
+    ------
+    MedsslError
+        If it is to be some, and the start does not predict what is to be learned.
+    """
+    whole = source is not None and takes_all(model.spec, source.spec, job.take)
+    share = job.training.start_share
+    if share and not (whole and job.mode != "probe"):
+        raise MedsslError(
+            f"start_share = {share} averages what is learned with what it starts from, and that does not predict"
+            " these classes.",
+            advice="Leave it out, or start from a run with the same classes and take everything over.",
+        )
+    if share is None:
+        assert job.images is not None  # resolved when the job started
+        share = 1 / (1 + len(job.images)) if whole and job.mode != "probe" else 0.0
+    training = job.training.model_copy(update={"start_share": share})
+    return job.model_copy(update={"training": training})
 
 
 def check_start(source: str) -> None:
@@ -335,14 +363,14 @@ def _finish(
     curves = run.metrics()
     metrics = {name: values[-1][1] for name, values in curves.items() if values}
     scores = curves.get("validation/dice", [])
-    if scores:
-        kept = max if run.best_path.is_file() else (lambda values: values[-1])
-        metrics["validation/dice"] = kept([value for _, value in scores])
+    if scores and run.best_path.is_file():
+        kept = _kept_step(curves["validation/score"])
+        metrics["validation/dice"] = dict(scores)[kept]
     verb = "Stopped" if stopped else "Done"
     steps = curves["loss"][-1][0] if "loss" in curves else 0
     parts = [f"{verb} after {steps} of {job.training.steps} steps"]
     if scores:
-        of = f" by {_kept(run, scores)}" if run.best_path.is_file() else ""
+        of = f" by {_kept(run, kept)}" if run.best_path.is_file() else ""
         parts.append(f"validation Dice {metrics['validation/dice']:.3f}{of}")
     elif math.isfinite(metrics.get("loss", math.nan)):
         parts.append(f"loss {metrics['loss']:.4f}")
@@ -351,9 +379,13 @@ def _finish(
     yield Done(run=run.name, stopped=stopped, summary=summary, metrics=metrics)
 
 
-def _kept(run: Run, scores: list[tuple[int, float]]) -> str:
-    """Say which network a fine-tuned run hands back: of equal scores the first."""
-    step = max(scores, key=lambda item: item[1])[0]
+def _kept_step(scores: list[tuple[int, float]]) -> int:
+    """Give the step whose network a fine-tuned run hands back: of equal scores the first."""
+    return max(scores, key=lambda item: item[1])[0]
+
+
+def _kept(run: Run, step: int) -> str:
+    """Say which network a fine-tuned run hands back."""
     if step > 0:
         return f"the network of step {step}"
     probe = load_model(run.best_path).spec.head == "probe"

@@ -52,6 +52,10 @@ class Neighbourhood(Config):
     """NQC of features without meaning."""
     expected_with_itself: float
     """The evaluation paper's figure for that, which counts an image among its own neighbours."""
+    between_groups: float | None = None
+    """NQC with the neighbours in other groups (patients) alone: images of one group are alike whatever the features.
+    Unset where the project has no groups."""
+    expected_between_groups: float | None = None
     recall: float | None
     """Macro recall of a linear classifier of images, cross-validated by group; unset where there is one group."""
     images: int
@@ -207,6 +211,11 @@ class Assessment(Config):
                 f"nearest image of the same class (NQC): {near.nqc:.3f}, by chance {near.expected:.3f} "
                 f"({near.images} images, {near.classes} classes)"
             )
+            if near.between_groups is not None:
+                yield (
+                    f"nearest image of another group of the same class: {near.between_groups:.3f}, by chance "
+                    f"{near.expected_between_groups:.3f}"
+                )
             if near.recall is not None:
                 yield (
                     f"classes of images by a linear classifier: macro recall {near.recall:.3f}, "

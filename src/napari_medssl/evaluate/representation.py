@@ -46,7 +46,7 @@ class PairSimilarity(NamedTuple):
     """Of what shows different images."""
 
 
-def nqc(features: Features, classes: Sequence[str]) -> float:
+def nqc(features: Features, classes: Sequence[str], groups: Sequence[str] | None = None) -> float:
     """Give the share of images whose nearest neighbour is of the same class (neighbourhood quality criterion).
 
     Distances are Euclidean in the first 10 principal components. An image is not its own neighbour.
@@ -59,6 +59,9 @@ def nqc(features: Features, classes: Sequence[str]) -> float:
         One vector per image: the mean over its pixels of the last features.
     classes : sequence of str, (N,)
         The class of each image. An image that is alone in its class never scores.
+    groups : sequence of str, (N,), optional
+        The group of each (a patient): images of its own group are then no neighbours of an image, for slices of one
+        patient are near each other and of one class whatever the features. At least two groups. Not of the paper.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def nqc(features: Features, classes: Sequence[str]) -> float:
     Raises
     ------
     MedsslError
-        If there are fewer than 2 images, or not as many classes as images.
+        If there are fewer than 2 images or groups, or not as many classes or groups as images.
 
     References
     ----------
@@ -77,18 +80,21 @@ def nqc(features: Features, classes: Sequence[str]) -> float:
     labels = np.unique(_checked(classes), return_inverse=True)[1]
     if len(labels) != len(features):
         raise MedsslError(f"There are {len(features)} images, but {len(labels)} classes of images.")
+    own = _own(groups, len(labels))
     points = Folder(tuple(map(str, range(len(labels)))), features).points
     tie = TIED * float(np.abs(np.asarray(features, np.float64)).max())
     scores = np.empty(len(points))
     for i, point in enumerate(points):
         distances = cdist(point[None], points)[0]
-        distances[i] = np.inf
+        distances[own == own[i]] = np.inf
         nearest = distances <= distances.min() + tie
         scores[i] = (labels[nearest] == labels[i]).mean()
     return float(scores.mean())
 
 
-def expected_nqc(classes: Sequence[str], *, with_itself: bool = False) -> float:
+def expected_nqc(
+    classes: Sequence[str], groups: Sequence[str] | None = None, *, with_itself: bool = False
+) -> float:
     """Give the NQC that features without any meaning have on average.
 
     With l images, n_c of them of class c: ``sum n_c (n_c - 1) / (l (l - 1))``, as an image is not its
@@ -98,6 +104,9 @@ def expected_nqc(classes: Sequence[str], *, with_itself: bool = False) -> float:
     ----------
     classes : sequence of str, (N,)
         The class of each image.
+    groups : sequence of str, (N,), optional
+        The group of each, where `nqc` is given them: the mean over images of the share of their class among the images
+        of other groups.
     with_itself : bool
         Give the paper's ``sum (n_c / l)^2`` (its equation 2) instead, which counts an image among its
         own neighbours and is a little higher.
@@ -105,8 +114,13 @@ def expected_nqc(classes: Sequence[str], *, with_itself: bool = False) -> float:
     Raises
     ------
     MedsslError
-        If there are fewer than 2 images.
+        If there are fewer than 2 images or groups, or not as many groups as images.
     """
+    if groups is not None:
+        labels = np.unique(_checked(classes), return_inverse=True)[1]
+        other = (own := _own(groups, len(labels)))[:, None] != own
+        alike = (labels[:, None] == labels) & other
+        return float((alike.sum(1) / other.sum(1)).mean())
     counts = np.unique(_checked(classes), return_counts=True)[1].astype(np.float64)
     total = counts.sum()
     if with_itself:
@@ -248,6 +262,19 @@ def _checked(classes: Sequence[str]) -> NDArray[Any]:
     if len(classes) < 2:
         raise MedsslError(f"{len(classes)} images have no neighbours; at least 2.")
     return np.asarray(classes)
+
+
+def _own(groups: Sequence[str] | None, count: int) -> NDArray[np.int64]:
+    """Give the number of each image's group; without groups, every image is one of its own."""
+    if groups is None:
+        return np.arange(count)
+    found: NDArray[np.int64] = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    if len(found) != count or found.max() < 1:
+        raise MedsslError(
+            f"Neighbours in other groups need at least two of them; {found.max() + 1} are given of {len(found)} of "
+            f"{count} images."
+        )
+    return found
 
 
 def _unit(features: Features) -> NDArray[np.float64]:

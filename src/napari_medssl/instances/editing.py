@@ -1,7 +1,7 @@
 """Corrections of objects: pure functions that take a label array and give another one of the same type.
 
 0 is no object, every other value is the id of one. A new object gets an id above all others, so that none is given
-twice, and none again at once after its object was deleted.
+twice.
 """
 
 from __future__ import annotations

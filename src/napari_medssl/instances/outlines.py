@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,10 +32,15 @@ def outlines(labels: NDArray[np.integer[Any]], ids: Collection[int]) -> list[NDA
         Corners (y, x), pixels, the first one again at the end; one array per piece and per hole.
     """
     found = []
+    boxes = ndimage.find_objects(labels, max_label=max(ids, default=0))
     for number in ids:
-        mask = (labels == number).astype(np.uint8)
+        box = boxes[number - 1] if number > 0 else None
+        if box is None:
+            continue
+        mask = (labels[box] == number).astype(np.uint8)
         pieces, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        origin = (box[0].start, box[1].start)
         for piece in pieces:
-            corners = np.asarray(piece, np.float64)[:, 0, ::-1]  # OpenCV gives (x, y)
+            corners = np.asarray(piece, np.float64)[:, 0, ::-1] + origin  # OpenCV gives (x, y)
             found.append(np.concatenate([corners, corners[:1]]))
     return found

@@ -203,9 +203,9 @@ class Checkpoint:
         return time.monotonic() - self._tried >= seconds
 
     def save_best(self, score: float, *, model: SegmentationModel | None = None) -> Iterator[Event]:
-        """Keep the present weights (or another model) as the best."""
+        """Keep what the task hands back now (or another model) as the best."""
         try:
-            save_model(self._task.model if model is None else model, self._run.best_path)
+            save_model(self._task.kept() if model is None else model, self._run.best_path)
         except WriteError as error:  # the best one before it stays the best
             yield from self._outage.begin(error)
             return

@@ -119,8 +119,12 @@ class Task(nn.Module, abc.ABC):
     def after_step(self, step: int, total: int) -> None:
         """Do what follows an optimiser step (moving averages, queues)."""
 
+    def kept(self) -> SegmentationModel:
+        """Give what is kept where it is the best: the model as it is now, unless a task makes another one of it."""
+        return self.model
+
     def validate(self) -> dict[str, float]:
-        """Measure on held-out data; may be empty. `score`, if there, decides what is best: higher is."""
+        """Measure `kept` on held-out data; may be empty. `score`, if there, decides what is best: higher is."""
         return {}
 
     def rival(self, measured: dict[str, float]) -> Rival | None:

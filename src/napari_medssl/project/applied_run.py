@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from napari_medssl.project.project import Project
     from napari_medssl.project.run import Run
 
-__all__ = ["AppliedRun", "applied_run", "check_run_channels", "check_run_head", "translated"]
+__all__ = [
+    "AppliedRun",
+    "applied_run",
+    "check_run_channels",
+    "check_run_head",
+    "translated",
+    "weights_here",
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class AppliedRun:
     name: str
     """Under which its predictions are kept in the project."""
     weights: str
-    """Digest of its weights."""
+    """Digest of its weights; of a run of another project see `weights_here`."""
     classes: tuple[ClassInfo, ...]
     """What it tells apart, in the order of its maps, with the label values that it writes here."""
     notes: tuple[str, ...] = ()
@@ -74,9 +81,8 @@ def applied_run(project: Project, run: Run) -> AppliedRun:
     name, digest = prediction_name(project, run), weights_digest(weights)
     if name == run.name:
         return AppliedRun(name, name, digest, classes)
-    return AppliedRun(
-        str(run.path), name, digest, *translated(classes, project.settings.known_classes)
-    )
+    here, notes = translated(classes, project.settings.known_classes)
+    return AppliedRun(str(run.path), name, weights_here(digest, here), here, notes)
 
 
 def check_run_head(run: Run, head: str) -> None:
@@ -133,3 +139,18 @@ def translated(
             )
         found.append(info.model_copy(update={"value": value}))
     return tuple(found), tuple(notes)
+
+
+def weights_here(digest: str, classes: Sequence[ClassInfo]) -> str:
+    """Identify what the weights of another project's run write here.
+
+    The same weights write other label values once the classes of this project differ: such predictions are made again.
+
+    Parameters
+    ----------
+    digest : str
+        As `weights_digest` gives it.
+    classes : sequence of ClassInfo
+        As `translated` gives them.
+    """
+    return "/".join([digest, *(str(info.value) for info in classes)])

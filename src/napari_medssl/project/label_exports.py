@@ -7,17 +7,17 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import atomic, read_labels_note, write_tiff
 from napari_medssl.project.images import extension_of, split_plane
-from napari_medssl.project.label_zarr import ZarrLabels
+from napari_medssl.project.label_zarr import ZarrLabels, read_zarr_note
 from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -79,17 +79,39 @@ def label_export(
     classes : sequence of ClassInfo or None
         What the label values mean; None where they number objects.
     note : mapping
-        JSON, kept in each file; `has` takes only files that hold the same.
+        JSON, kept in each file; `has` takes only files that hold the same. With the ``weights`` that predict.
+
+    Raises
+    ------
+    MedsslError
+        If a file that would be written is there already and did not come from here: it may be a drawn mask.
     """
     note = dict(note) | ({"numbers": "objects"} if classes is None else {})
     bits = 8 if classes is not None and max(info.value for info in classes) < 1 << 8 else 16
     if kind == "ome-zarr":
         files = _named(_files(images), folder, EXTENSION[kind])
+        _spare_others(files.values(), read_zarr_note)
         return ZarrLabels(project, images, files, classes=classes, note=note)
     files = _named(images, folder, EXTENSION[kind])
     if kind == "png":
+        _spare_others(files.values(), _read_png_note)
         return _PngLabels(files, bits=bits, note=note)
+    _spare_others(files.values(), read_labels_note)
     return _TiffLabels(files, note=note)
+
+
+def _spare_others(files: Iterable[Path], read: Callable[[Path], Mapping[str, Any] | None]) -> None:
+    """Refuse to write over what is no export of ours; a damaged file of that name is written anew."""
+    for path in files:
+        try:
+            if not path.exists() or "weights" in (read(path) or {}):
+                continue
+        except MedsslError:
+            continue
+        raise MedsslError(
+            f"{path} is there already and holds no prediction: it would be lost.",
+            advice="Choose another folder, or move that file away.",
+        )
 
 
 class _TiffLabels:
@@ -100,9 +122,9 @@ class _TiffLabels:
         path = self._files[image]
         try:
             found = read_labels_note(path) if path.is_file() else None
-        except MedsslError:  # a damaged file of that name is written anew
+        except MedsslError:  # damaged, so it is written anew
             return False
-        return found is not None and found.items() == ({"medssl": 1} | self._note).items()
+        return found == {"medssl": 1} | self._note
 
     def write(self, image: str, labels: NDArray[np.integer]) -> Path:
         wide = labels.max(initial=0) >= 1 << 16
@@ -124,13 +146,9 @@ class _PngLabels:
 
     def has(self, image: str) -> bool:
         path = self._files[image]
-        if not path.is_file():
-            return False
         try:
-            with Image.open(path) as stored:
-                stored.verify()
-                return bool(json.loads(stored.info.get(_NOTE, "null")) == self._note)
-        except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
+            return path.is_file() and _read_png_note(path) == self._note
+        except MedsslError:  # damaged, so it is written anew
             return False
 
     def write(self, image: str, labels: NDArray[np.integer]) -> Path:
@@ -153,6 +171,18 @@ class _PngLabels:
         """Do nothing: each file is complete."""
 
 
+def _read_png_note(path: Path) -> dict[str, Any] | None:
+    """Read what `_PngLabels` noted in a file that is whole; None where another program wrote it."""
+    try:
+        with Image.open(path) as stored:
+            stored.verify()
+            text = stored.info.get(_NOTE)
+        found = None if text is None else json.loads(text)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MedsslError(f"The file {path} is damaged: {error}.") from error
+    return found if isinstance(found, dict) else None
+
+
 def _files(images: Iterable[str]) -> list[str]:
     """Give the files that the images are planes of, each once."""
     return list(dict.fromkeys(split_plane(image)[0] for image in images))
@@ -161,7 +191,7 @@ def _files(images: Iterable[str]) -> list[str]:
 def _named(names: Sequence[str], folder: Path, extension: str) -> dict[str, Path]:
     """Give each image or file its own file in the folder."""
     stems = [_stem(name) for name in names]
-    if len(set(stems)) < len(stems):
+    if len({stem.casefold() for stem in stems}) < len(stems):  # some systems know no case
         stems = list(names)
     return {
         name: inside(folder, stem, suffix=extension)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_medssl.project.project import Project
     from napari_medssl.project.settings import ClassInfo
 
-__all__ = ["ZarrLabels"]
+__all__ = ["ZarrLabels", "read_zarr_note"]
 
 CHUNK = 1024
 """Side of a chunk, pixels; a chunk holds one plane."""
@@ -124,14 +124,11 @@ class ZarrLabels:
     def has(self, image: str) -> bool:
         """Whether the volume of an image is complete, with all its planes that are asked for."""
         file = split_plane(image)[0]
-        attributes = self._files[file] / "zarr.json"
-        if not attributes.is_file():
-            return False
         try:
-            stored = read_json(attributes)["attributes"]["medssl"]
-        except (MedsslError, LookupError, TypeError):  # a damaged volume is written anew
+            found = read_zarr_note(self._files[file])
+        except MedsslError:  # damaged, so it is written anew
             return False
-        return bool(stored == self._told(self._planes[file]))
+        return found == self._told(self._planes[file])
 
     def write(self, image: str, labels: NDArray[np.integer]) -> Path | None:
         """Write a plane; gives the volume if that was its last one.
@@ -216,6 +213,25 @@ class ZarrLabels:
                 f"{self._files[file]} cannot be written: {error.strerror or error}.",
                 advice="Make its folder writable, or free some space on that disk.",
             ) from error
+
+
+def read_zarr_note(path: Path) -> dict[str, Any] | None:
+    """Read what `ZarrLabels` noted in a volume; None where another program wrote it, or nothing is there.
+
+    Raises
+    ------
+    MedsslError
+        If its metadata is damaged.
+    """
+    attributes = path / "zarr.json"
+    if not attributes.is_file():
+        return None
+    stored = read_json(attributes)
+    try:
+        found = stored["attributes"]["medssl"]
+    except (LookupError, TypeError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _metadata(

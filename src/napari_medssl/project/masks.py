@@ -16,6 +16,7 @@ from napari_medssl.project.images import split_plane
 from napari_medssl.project.listing import list_files
 from napari_medssl.project.mask_files import Mask
 from napari_medssl.project.mask_names import match_masks, no_match
+from napari_medssl.project.objects import HIGHEST_ID
 from napari_medssl.project.paths import given
 from napari_medssl.project.report import Skipped
 from napari_medssl.project.settings import CLASS_COLORS, FOREGROUND, ClassInfo
@@ -160,7 +161,7 @@ def import_masks(
             labels = meaning.convert(values)
             # Objects first: killed in between, the image counts as not annotated, and is imported again.
             if meaning.masks_as == "instances":
-                project.objects.write(name, values)
+                project.objects.write(name, _ids(values))
             else:
                 project.objects.clear(name)  # they divided annotations that are being replaced
             project.annotations.write(name, labels, done=bool(labels.all()))
@@ -317,6 +318,15 @@ def listed(values: Iterable[int]) -> str:
     """Write a few values for people."""
     items = sorted(values)
     return ", ".join(str(item) for item in items[:10]) + (", ..." if len(items) > 10 else "")
+
+
+def _ids(values: NDArray[Any]) -> NDArray[Any]:
+    """Number objects from 1 on where their ids are hashes or colours; others stay as they are."""
+    if values.max(initial=0) <= HIGHEST_ID:
+        return values
+    numbers, places = np.unique(values, return_inverse=True)
+    ids: NDArray[Any] = places.reshape(values.shape)
+    return ids if numbers[0] == 0 else ids + 1
 
 
 def _kind(values: set[int], *, all_ours: bool) -> MasksAs:

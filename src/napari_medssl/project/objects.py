@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from napari_medssl.project.project import Project
 
-__all__ = ["Objects", "write_ids"]
+__all__ = ["HIGHEST_ID", "Objects", "write_ids"]
+
+HIGHEST_ID = 2**24 - 1
+"""Tables over all ids are made everywhere: ids that are hashes or colours would take all memory."""
 
 
 class Objects:
@@ -120,17 +123,17 @@ def write_ids(path: Path, ids: NDArray[np.integer], *, note: Mapping[str, Any]) 
     Raises
     ------
     MedsslError
-        If a value is no whole number from 0 to 2,147,483,647.
+        If a value is no whole number from 0 to `HIGHEST_ID`.
     WriteError
         If the system refuses.
     """
     if ids.dtype.kind not in "ui":
         raise MedsslError(f"The objects for {path} are {ids.dtype}; ids are whole numbers.")
     low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
-    if low < 0 or high > np.iinfo(np.int32).max:
+    if low < 0 or high > HIGHEST_ID:
         raise MedsslError(
             f"The objects for {path} hold the id {low if low < 0 else high}; ids are from 0 to"
-            f" {np.iinfo(np.int32).max:,}.",
+            f" {HIGHEST_ID:,}.",
             advice="Number the objects anew.",
         )
     stored = ids.astype(np.uint16 if high <= np.iinfo(np.uint16).max else np.int32)

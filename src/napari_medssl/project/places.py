@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_place", "project_folder"]
 
-_PARTS = frozenset({"derived", "embeddings", "labels", "layers", "objects", "predictions", "queries", "runs"})
+_PARTS = frozenset(
+    {"derived", "embeddings", "labels", "layers", "objects", "predictions", "queries", "runs"}
+)
 
 
 def project_folder(path: str | Path) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_medssl.errors import MedsslError
+from napari_medssl.project.annotations import label_files
 from napari_medssl.project.checkpoint import append_line, atomic, read_lines
 from napari_medssl.project.entries import digest_of
 from napari_medssl.project.locks import held
@@ -52,7 +53,7 @@ class PredictionRow:
     bytes: int
     """Size of the label file that the row belongs to."""
     weights: str
-    """`weights_digest` of the weights that predicted it."""
+    """`weights_digest` of the weights that predicted it; of another project's run, `applied_run.weights_here`."""
 
 
 def read_prediction_table(project: Project, run: str) -> dict[str, PredictionRow]:
@@ -146,19 +147,14 @@ def predicted_images(project: Project, run: str, weights: str) -> frozenset[str]
     run : str
         Name of the predictions.
     weights : str
-        `weights_digest` of the weights that the run has now.
+        Of the run as it is now, see `PredictionRow`.
     """
-
-    def is_whole(image: str, row: PredictionRow) -> bool:
-        try:
-            return project.prediction_path(run, image).stat().st_size == row.bytes
-        except (OSError, MedsslError):  # deleted, or the name of no image
-            return False
-
+    sizes = {name: size for name, (size, _) in label_files(_path(project, run).parent)}
+    rows = read_prediction_table(project, run)
     return frozenset(
         image
-        for image, row in read_prediction_table(project, run).items()
-        if row.weights == weights and is_whole(image, row)
+        for image, row in rows.items()
+        if row.weights == weights and sizes.get(image) == row.bytes
     )
 
 

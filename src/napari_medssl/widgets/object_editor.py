@@ -75,7 +75,9 @@ class ObjectEditor(PerSession):
         """Whether the pixels of objects that are deleted become background."""
         self._value = FOREGROUND
         self._history = ObjectHistory()
-        self._seen: NDArray[np.int32] | None = None  # what the classes have followed
+        self._project: Project | None = None
+        self._values: set[int] = set()
+        self._unreadable = ""  # why the objects of the open image cannot be read
         self._put: NDArray[np.int32] | None = None  # what was last read, or sent to be written
         self._own = False
         self._removed = False
@@ -91,6 +93,7 @@ class ObjectEditor(PerSession):
         self.annotator.layer_changed.connect(self._on_annotation)
         session.image_closing.connect(self._on_closing)
         session.image_changed.connect(self._open)
+        session.project_changed.connect(self._on_project)
         session.viewer.layers.events.removed.connect(self._on_removed)
 
     # -- what there is ---------------------------------------------------------------------------
@@ -120,6 +123,8 @@ class ObjectEditor(PerSession):
             return DONE
         if self.gone:
             return "The layer was removed. Show it again first."
+        if self._unreadable:
+            return self._unreadable
         if self.layer is None or self.annotator.layer is None:
             return "The objects of this image are being read."
         return ""
@@ -127,8 +132,9 @@ class ObjectEditor(PerSession):
     @property
     def gone(self) -> bool:
         """Whether the layer of the objects, or that of the classes, was removed by hand."""
-        annotator = self.annotator
-        return self._removed or (annotator.layer is None and annotator.image is not None)
+        annotator, image = self.annotator, self.session.image
+        without = annotator.layer is None and annotator.image == image
+        return image is not None and (self._removed or without)
 
     def say(self, sentence: str) -> None:
         """Show a sentence beside the buttons."""
@@ -153,6 +159,11 @@ class ObjectEditor(PerSession):
         self.annotator.reopen()
         self._open()
 
+    def reload(self) -> None:
+        """Read the objects again, with nothing to undo: others were written."""
+        self._park()
+        self._open()
+
     def flush(self) -> dict[str, BaseException]:
         """Save everything before returning; see `WriteBehind.flush`."""
         return self.saving.flush()
@@ -164,10 +175,12 @@ class ObjectEditor(PerSession):
         layer = self.layer
         if layer is None:
             return
-        wanted = np.array([n for n in dict.fromkeys(numbers) if n > 0], np.int32)
-        self.selected = tuple(wanted[np.isin(wanted, layer.data)].tolist())
+        there = np.zeros(new_id(layer.data), bool)
+        there[layer.data] = True
+        wanted = dict.fromkeys(numbers)
+        self.selected = tuple(n for n in wanted if 0 < n < len(there) and there[n])
         self._own = True
-        layer.selected_label = self.selected[-1] if self.selected else new_id(layer.data)
+        layer.selected_label = self.selected[-1] if self.selected else len(there)
         self._own = False
         self.selection_changed.emit()
 
@@ -181,15 +194,12 @@ class ObjectEditor(PerSession):
         if layer is None or self._own:
             return
         value = int(layer.selected_label)
+        # an id that nothing has yet is that of a new object, which gets the next one
         self.select(self.selected if value <= 0 else [value])
-        if value > 0 and not self.selected:  # an id that nothing has yet is a new object
-            self._own = True
-            layer.selected_label = value
-            self._own = False
 
     # -- changing --------------------------------------------------------------------------------
 
-    def change(self, ids: NDArray[np.int32], *, classes: NDArray[np.integer] | None = None) -> int:
+    def change(self, ids: NDArray[np.int32], *, classes: NDArray[np.integer] | None = None) -> None:
         """Put these objects in place of those that are there; Ctrl+Z takes it back, classes included.
 
         Parameters
@@ -198,41 +208,28 @@ class ObjectEditor(PerSession):
             All objects of the image.
         classes : ndarray of integers, (Y, X), optional
             Values to give to pixels of the class layer; 0 leaves a pixel as it is.
-
-        Returns
-        -------
-        int
-            Number of pixels whose object changed.
         """
         layer, labels = self.layer, self.annotator.layer
         if layer is None or labels is None or self.why_not:
-            return 0
-        changed = ids != layer.data
-        where = np.nonzero(changed)
-        if not where[0].size:
-            return 0
+            return
         self._own = True
-        layer.data_setitem(where, ids[where])
+        changed = self._history.change(layer, labels, ids, classes)
         self._own = False
-        self._seen = layer.data.copy()
-        if classes is None:
-            classes = np.zeros(changed.shape, np.uint16)
-        self._history.add(changed, labels, (classes > 0) & (classes != labels.data), classes)
-        self._changed()
-        return int(where[0].size)
+        if changed:
+            # Ctrl+Z on the layer of the classes would take back half of it
+            self.session.viewer.layers.selection.active = layer
+            self._changed()
 
     def undo(self) -> None:
         """Take back the last step, with what it did to the classes."""
         if self.layer is not None:
             self._history.undo(self.layer, self.annotator.layer)
-            self._seen = self.layer.data.copy()
             self._changed()
 
     def redo(self) -> None:
         """Make the step that was taken back once more."""
         if self.layer is not None:
             self._history.redo(self.layer, self.annotator.layer)
-            self._seen = self.layer.data.copy()
             self._changed()
 
     def _on_painted(self) -> None:
@@ -241,18 +238,15 @@ class ObjectEditor(PerSession):
 
     def _follow_brush(self) -> None:
         """Give the pixels that were painted the class of their object; erasing leaves the class."""
-        layer, labels, seen = self.layer, self.annotator.layer, self._seen
-        if layer is None or labels is None or seen is None:
+        layer, labels = self.layer, self.annotator.layer
+        if layer is None or labels is None:
             return
-        changed = layer.data != seen
-        if not changed.any():
-            return
-        gained = changed & (layer.data > 0)
         number = int(layer.selected_label)
         value = self.listing.value_of(number) or self.value
-        self._history.add(changed, labels, gained & (labels.data < FOREGROUND), value)
-        self._seen = layer.data.copy()
-        if gained.any():
+        painted = self._history.brushed(layer, labels, value)
+        if painted is None:
+            return
+        if painted.any():
             self.selected = (number,)
         self._changed()
 
@@ -260,21 +254,28 @@ class ObjectEditor(PerSession):
         self.select(self.selected)
         self.listing.refresh()
 
-    def _on_mode(self) -> None:
-        self.state_changed.emit()
-
     def _on_class(self) -> None:
         if self.annotator.value >= FOREGROUND:
             self._value = self.annotator.value
         self.state_changed.emit()
 
-    def _on_annotation(self) -> None:
-        layer = self.layer
-        if layer is None:
-            return
-        if layer.editable == self.annotator.locked:
-            layer.editable = not self.annotator.locked
+    def _lock(self) -> None:
+        # also called when napari makes the layer editable by itself, as it does after a view in 3-D
+        locked = self.annotator.locked
+        if self.layer is not None and self.layer.editable == locked:
+            self.layer.editable = not locked
             self._history.clear()  # napari forgets its steps, too
+
+    def _on_project(self) -> None:
+        values = {item.value for item in self.annotator.classes}
+        if self._values - values:
+            self._history.clear()  # with undo, pixels of a class that is gone could come back
+        self._values = values
+
+    def _on_annotation(self) -> None:
+        if self.layer is None:
+            return
+        self._lock()
         if self.annotator.counts != self._counts:
             self._counts = self.annotator.counts
             self.listing.refresh()
@@ -291,20 +292,27 @@ class ObjectEditor(PerSession):
     def _open(self) -> None:
         session = self.session
         project, name = session.project, session.image
-        if self.layer is not None and name != self.image:
+        if self.layer is not None and (project is not self._project or name != self.image):
             self._park()
+        self._unreadable = ""
         if name is None and self._parked is not None:
             session.viewer.layers.remove(self._parked)
         if not self.on or project is None or name is None or self.layer is not None:
             return
 
+        def is_open() -> bool:
+            return session.project is project and session.image == name
+
         def show(ids: NDArray[np.int32]) -> None:
-            now = session.project is project and session.image == name
-            if self.on and now and self.layer is None:
+            if self.on and is_open() and self.layer is None:
                 self._show(project, name, ids)
 
         def failed(error: BaseException) -> None:
-            session.problem.emit(Problem.of(error, doing=f"reading the objects of {name}"))
+            problem = Problem.of(error, doing=f"reading the objects of {name}")
+            session.problem.emit(problem)
+            if is_open():
+                self._unreadable = f"{problem.sentence} {problem.advice}".strip()
+                self.state_changed.emit()
 
         self.store.read(project, name, on_result=show, on_failed=failed)
 
@@ -321,9 +329,9 @@ class ObjectEditor(PerSession):
         layer.name = f"objects of {name}"
         place(layer, picture)
         mark(layer, "objects", image=name)
-        self._parked, self.image, self.layer, self._removed = None, name, layer, False
-        self._put, self._seen = ids, ids.copy()
-        self._history.clear()
+        self._parked, self._removed = None, False
+        self._project, self.image, self.layer, self._put = project, name, layer, ids
+        self._history.begin(ids)
         layers = self.session.viewer.layers
         active = layers.selection.active
         if layer not in layers:
@@ -331,7 +339,7 @@ class ObjectEditor(PerSession):
         for key, value in self._kept.items():
             setattr(layer, key, value)
         layer.visible = True
-        layer.editable = not self.annotator.locked
+        self._lock()
         if self._was_active:
             layers.selection.active = layer
             layer.mode = self._mode if layer.editable else "pan_zoom"
@@ -354,7 +362,8 @@ class ObjectEditor(PerSession):
             emitter.connect(self.saving.touch)
         layer.events.paint.connect(self._on_painted)
         layer.events.selected_label.connect(self._on_selected_label)
-        layer.events.mode.connect(self._on_mode)
+        layer.events.mode.connect(lambda: self.state_changed.emit())
+        layer.events.editable.connect(self._lock)
         layer.bind_key("Control-Z", lambda _: self.undo(), overwrite=True)
         layer.bind_key("Control-Shift-Z", lambda _: self.redo(), overwrite=True)
         return layer
@@ -389,9 +398,9 @@ class ObjectEditor(PerSession):
         if self._end_follow is not None:
             self._end_follow()
             self._end_follow = None
-        self.layer, self._put, self._seen, self.image = None, None, None, None
+        self.layer, self._put, self.image = None, None, None
         self.selected = ()
-        self._history.clear()
+        self._history.end()
         self.layer_changed.emit()
         self.selection_changed.emit()
         self.listing.refresh()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_medssl.instances.by_class import FOREGROUND
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,48 +36,108 @@ class ObjectHistory:
     def __init__(self) -> None:
         self._done: deque[_Step] = deque(maxlen=_MOST)
         self._undone: deque[_Step] = deque(maxlen=_MOST)
+        self._seen: NDArray[np.int32] | None = None  # the objects that the classes have followed
+
+    def begin(self, ids: NDArray[np.int32]) -> None:
+        """Follow the objects of another image, (Y, X), from here on."""
+        self.clear()
+        self._seen = ids.copy()
+
+    def end(self) -> None:
+        """Follow nothing."""
+        self.clear()
+        self._seen = None
 
     def clear(self) -> None:
-        """Forget all steps: the layer holds another image, or has forgotten them."""
+        """Forget all steps: the layer has forgotten them, or the classes are others now."""
         self._done.clear()
         self._undone.clear()
 
-    def add(
+    def change(
+        self,
+        objects: Labels,
+        classes: Labels,
+        ids: NDArray[np.int32],
+        values: NDArray[np.integer] | None = None,
+    ) -> bool:
+        """Put other objects into their layer, and classes into theirs, as one step.
+
+        Parameters
+        ----------
+        objects, classes : napari.layers.Labels
+            The two layers.
+        ids : ndarray of int32, (Y, X)
+            All objects.
+        values : ndarray of integers, (Y, X), optional
+            Classes to give to pixels; 0 leaves a pixel as it is.
+
+        Returns
+        -------
+        bool
+            Whether any object differs now.
+        """
+        changed = ids != objects.data
+        where = np.nonzero(changed)
+        if not where[0].size:
+            return False
+        objects.data_setitem(where, ids[where])
+        if values is None:
+            values = np.zeros(changed.shape, np.uint16)
+        self._add(changed, objects, classes, (values > 0) & (values != classes.data), values)
+        return True
+
+    def brushed(self, objects: Labels, classes: Labels, value: int) -> NDArray[np.bool_] | None:
+        """Give the pixels that were painted since a class, where they are background or not annotated.
+
+        Parameters
+        ----------
+        objects, classes : napari.layers.Labels
+            The two layers; the first was painted on, or erased from, which leaves the class.
+        value : int
+            The class.
+
+        Returns
+        -------
+        ndarray of bool, (Y, X), or None
+            Pixels of which an object was painted; None if nothing has changed.
+        """
+        if self._seen is None:
+            return None
+        changed = objects.data != self._seen
+        if not changed.any():
+            return None
+        painted: NDArray[np.bool_] = changed & (objects.data > 0)
+        self._add(changed, objects, classes, painted & (classes.data < FOREGROUND), value)
+        return painted
+
+    def undo(self, objects: Labels, classes: Labels | None) -> None:
+        """Undo the last step of the object layer, and what it did to the class layer."""
+        changed = _changed(objects, objects.undo)
+        self._seen = objects.data.copy()
+        self._follow(changed, self._done, self._undone, classes, forward=False)
+
+    def redo(self, objects: Labels, classes: Labels | None) -> None:
+        """Make the step that was undone last once more, on both layers."""
+        changed = _changed(objects, objects.redo)
+        self._seen = objects.data.copy()
+        self._follow(changed, self._undone, self._done, classes, forward=True)
+
+    def _add(
         self,
         changed: NDArray[np.bool_],
+        objects: Labels,
         classes: Labels,
         where: NDArray[np.bool_],
         values: NDArray[np.integer] | int,
     ) -> None:
-        """Give pixels their classes, as part of a step of the object layer that was just made.
-
-        Parameters
-        ----------
-        changed : ndarray of bool, (Y, X)
-            Pixels whose object changed.
-        classes : napari.layers.Labels
-            Where the classes are painted.
-        where : ndarray of bool, (Y, X)
-            Pixels whose class is to be set.
-        values : ndarray of integers, (Y, X), or int
-            Their classes.
-        """
+        """Set the classes of the pixels `where`, as part of a step of the object layer that was just made."""
+        self._seen = objects.data.copy()
         places = np.flatnonzero(where)
         flat = classes.data.ravel()
         new = np.broadcast_to(np.asarray(values, np.uint16), where.shape).ravel()[places]
         self._done.append(_Step(np.flatnonzero(changed), places, flat[places], new))
         self._undone.clear()
         _put(classes, places, new)
-
-    def undo(self, objects: Labels, classes: Labels | None) -> None:
-        """Undo the last step of the object layer, and what it did to the class layer."""
-        changed = _changed(objects, objects.undo)
-        self._follow(changed, self._done, self._undone, classes, forward=False)
-
-    def redo(self, objects: Labels, classes: Labels | None) -> None:
-        """Make the step that was undone last once more, on both layers."""
-        changed = _changed(objects, objects.redo)
-        self._follow(changed, self._undone, self._done, classes, forward=True)
 
     def _follow(
         self,

@@ -75,6 +75,7 @@ class ObjectListing(QObject):
         self._layers = layers
         self.rows: tuple[ObjectEntry, ...] = ()
         """By id."""
+        self._shown = 0  # how often another image was shown
         self._work = OneByOne(session, self.refresh)
 
     def value_of(self, number: int) -> int:
@@ -85,15 +86,17 @@ class ObjectListing(QObject):
         """List anew; returns at once."""
         objects, classes = self._layers()
         if objects is None:
+            self._shown += 1
             self.rows = ()
             self.changed.emit()
             return
         if self._work.postponed():
             return
         ids, labels = objects.data.copy(), None if classes is None else classes.data.copy()
+        shown = self._shown
 
         def show(rows: tuple[ObjectEntry, ...]) -> None:
-            if self._layers()[0] is objects:
+            if shown == self._shown:  # one layer serves all images
                 self.rows = rows
                 self.changed.emit()
 

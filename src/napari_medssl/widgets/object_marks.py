@@ -71,6 +71,9 @@ class ObjectMarks(PerSession):
         if self.drawing or self.session.closed:
             return
         objects, layer = self._editor.layer, self.layer
+        if layer is not None and self.session.image is None:
+            self.session.viewer.layers.remove(layer)
+            return
         if objects is None or not self._editor.selected:
             if layer is not None and layer.visible:
                 layer.data = []
@@ -143,6 +146,7 @@ class ObjectMarks(PerSession):
     def _on_removed(self, event: Any) -> None:
         if event.value is self.layer:
             self.layer, self._cut = None, None
+            self.changed.emit()
 
 
 def _same_place(one: Layer, other: Layer) -> bool:

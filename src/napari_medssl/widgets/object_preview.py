@@ -29,6 +29,7 @@ from napari_medssl.widgets.problem import Problem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_medssl.project import Project
     from napari_medssl.widgets.object_sources import Source
     from napari_medssl.widgets.session import Session
 
@@ -180,7 +181,9 @@ class ObjectPreview(PerSession):
             self.changed.emit()
 
         self._work.start(
-            partial(find, project, recipe), on_result=partial(self._show, recipe), on_failed=failed
+            partial(find, project, recipe),
+            on_result=partial(self._show, project, recipe),
+            on_failed=failed,
         )
 
     def _recipe(self) -> Recipe | None:
@@ -204,16 +207,17 @@ class ObjectPreview(PerSession):
             return live.labels
         return None
 
-    def _show(self, recipe: Recipe, found: Found) -> None:
-        objects = self._editor.layer
-        if not self.on or objects is None or self.session.image != recipe.image:
+    def _show(self, project: Project, recipe: Recipe, found: Found) -> None:
+        objects, session = self._editor.layer, self.session
+        now = session.project is project and session.image == recipe.image
+        if not self.on or objects is None or not now:
             return
         self.found = found
         layer = self._layer
         if layer is None:
             layer = self._layer = Labels(found.objects, name="objects to take", opacity=0.5)
             mark(layer, "object preview")
-            layers = self.session.viewer.layers
+            layers = session.viewer.layers
             active = layers.selection.active
             layers.insert(
                 layers.index(objects), layer
@@ -236,6 +240,8 @@ class ObjectPreview(PerSession):
     def _on_layer(self) -> None:
         self.found = None
         self._hide()
+        if self._layer is not None and self.session.image is None:
+            self.session.viewer.layers.remove(self._layer)
         self.refresh()
 
     def _on_painted(self) -> None:

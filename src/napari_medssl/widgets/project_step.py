@@ -24,11 +24,13 @@ from napari_medssl.widgets.fold import Fold
 from napari_medssl.widgets.image_list import ImageList
 from napari_medssl.widgets.image_rules import ImageRules
 from napari_medssl.widgets.layer_source import LayerSource
+from napari_medssl.widgets.object_editor import ObjectEditor
 from napari_medssl.widgets.opening import project_of
 from napari_medssl.widgets.plan_card import PlanCard
 from napari_medssl.widgets.reading_options import ReadingOptions
 from napari_medssl.widgets.skipped_table import SkippedTable
 from napari_medssl.widgets.theme import set_role
+from napari_medssl.widgets.unsaved import flush_all
 from napari_medssl.widgets.use_layer import AxesDialog, use_layer
 
 if TYPE_CHECKING:
@@ -274,15 +276,15 @@ class ProjectStep(QWidget):
         if project is None:
             return
         self.masks.setEnabled(False)
-        annotator = Annotator.of(self._session)
-        annotator.save()  # what is being painted is saved before it is replaced
+        flush_all(self._session)  # what is drawn counts as annotated from here on
 
         def done(report: ImportReport) -> None:
             self.masks.setEnabled(True)
             self.masks_report.setText(report.text())
             self.masks_report.setVisible(True)
             self._session.labels_changed.emit()
-            annotator.reload()
+            Annotator.of(self._session).reload()
+            ObjectEditor.of(self._session).reload()
 
         def failed(error: BaseException) -> None:
             self.masks.setEnabled(True)

@@ -49,6 +49,23 @@ def test_features_that_tell_nothing_score_as_chance() -> None:
         nqc(np.ones((8, 6)), list("abc"))
 
 
+def test_neighbours_of_the_same_patient_do_not_count_between_groups() -> None:
+    """Two patients of each class; those of different classes are the nearest, all but their own slices."""
+    places = {"p": 0.0, "q": 1.0, "r": 10.0, "s": 11.0}
+    groups = [name for name in places for _ in range(3)]
+    classes = ["a" if name in "pr" else "b" for name in groups]
+    features = np.array([[places[name] + 0.01 * i] for i, name in enumerate(groups)])
+    assert nqc(features, classes) == 1
+    assert nqc(features, classes, groups) == 0
+    assert expected_nqc(classes, groups) == pytest.approx(1 / 3)  # 3 of the other 9
+    paired = ["a" if name in "pq" else "b" for name in groups]
+    assert nqc(features, paired, groups) == 1
+    same = np.full((12, 2), 0.1)
+    assert nqc(same, classes, groups) == pytest.approx(expected_nqc(classes, groups))
+    with pytest.raises(MedsslError, match="at least two of them; 1 are given"):
+        nqc(features, classes, ["p"] * 12)
+
+
 def cells(features: np.ndarray, values: list[int]) -> LabelledCells:
     return LabelledCells(features.astype(np.float32), np.array(values), np.zeros(len(values), int))
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from napari_medssl import finetune
+from napari_medssl import finetune, pretrain
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.finetune import FinetuneConfig, FinetuneTask
-from napari_medssl.learn.finetune.batch_norm import encoder_norms, reestimate
+from napari_medssl.learn.finetune.batch_norm import decoder_norms, encoder_norms, reestimate
 from napari_medssl.learn.finetune.linear import LinearProbe, embedded_pixels
 from napari_medssl.learn.finetune.mean_teacher import MeanTeacher, ramp_up
 from napari_medssl.learn.finetune.rates import blocks_of
@@ -128,18 +128,55 @@ def test_l2_start_adds_half_the_squared_way_from_the_start(annotated_project: Pr
     )
 
 
+def test_what_is_kept_is_the_average_with_the_start(annotated_project: Project) -> None:
+    task = task_of(annotated_project, start_share=0.25)
+    start = {name: p.detach().clone() for name, p in task.model.named_parameters()}
+    with torch.no_grad():
+        for parameter in task.model.parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.manual_seed(1))
+    learned = dict(task.model.named_parameters())
+    kept = task.kept()
+    for name, parameter in kept.named_parameters():
+        wanted = 0.25 * start[name] + 0.75 * learned[name]
+        torch.testing.assert_close(parameter, wanted, rtol=1e-5, atol=1e-6)
+    task.eval()
+    score = task.validate()["dice"]  # that of what is kept, not of what learns
+    task.model.load_state_dict(kept.state_dict())
+    for name, parameter in task.model.named_parameters():
+        start_of = task.get_buffer(task._start_of[parameter])
+        start_of.copy_(parameter)  # nothing is left to average
+        assert start_of.shape == start[name].shape
+    assert task.validate()["dice"] == pytest.approx(score)
+
+
+def test_the_start_is_kept_in_part_only_where_all_of_it_is_taken_over(
+    annotated_project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    count = len(annotated_project.annotations.annotated())
+    source = pretrain(annotated_project, network=tiny_network, training=tiny_training).name
+    for take, share in (("everything", 1 / (1 + count)), ("encoder", 0.0)):
+        run = finetune(
+            annotated_project, from_run=source, mode="full", take=take, training=tiny_training
+        )
+        assert run.job["training"]["start_share"] == pytest.approx(share)
+    wanted = tiny_training | {"start_share": 0.5}
+    with pytest.raises(MedsslError, match="does not predict these classes"):
+        finetune(annotated_project, from_run=source, mode="full", take="encoder", training=wanted)
+
+
 @pytest.mark.parametrize(("statistics", "change"), [("frozen", False), ("trained", True)])
-def test_encoder_statistics_change_only_where_they_are_trained(
+def test_pretrained_statistics_change_only_where_they_are_trained(
     annotated_project: Project, statistics: str, change: bool
 ) -> None:
     task = task_of(annotated_project, batch_norm=statistics)
     task.prepare()
-    before = [norm.running_mean.clone() for norm in encoder_norms(task.model)]
-    task.set_training()
-    task(batch_of(task))
-    after = [norm.running_mean for norm in encoder_norms(task.model)]
-    changed = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
-    assert any(changed) == change  # a stage beyond the depth is never used
+    for norms in (encoder_norms, decoder_norms):
+        before = [norm.running_mean.clone() for norm in norms(task.model)]
+        task.set_training()
+        task(batch_of(task))
+        after = [norm.running_mean for norm in norms(task.model)]
+        changed = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+        assert any(changed) == change  # a stage beyond the depth is never used
 
 
 def test_reestimated_statistics_are_those_of_the_folder(annotated_project: Project) -> None:

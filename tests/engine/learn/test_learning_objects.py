@@ -233,6 +233,10 @@ def test_a_run_learns_objects_and_goes_on_with_them(
     assert bool(learned.distance_learned)
     curves = run.metrics()
     assert curves["distance"][-1][1] > 0
+    score, dice, error = (
+        dict(curves[f"validation/{key}"]) for key in ("score", "dice", "distance")
+    )
+    assert score == pytest.approx({step: dice[step] - error[step] for step in score})
     # What it started from had no distances, so it was not scored; what goes on from it is.
     assert curves["validation/dice"][0][0] > 0
     after = finetune(project, from_run=run.name, mode="frozen", training=training)

@@ -118,6 +118,7 @@ def _activations(report: Report, found: Assessment, run: Run, project: Project) 
             pictures.activations(shown),
             caption="Class activation maps (Grad-CAM) of the encoder's last block, bright where a decision for the "
             "class rests on; the white line is the annotated class. Inside: share of the map's mass within it; without "
-            "focus that is its share of the area.",
+            "focus that is its share of the area. A map that is dark all over: nothing in this block speaks for the "
+            "class, finer ones decide.",
             alt="Class activation maps over their images.",
         )

@@ -92,7 +92,7 @@ def write_report(
         part = _most_errors(known, found)
         picture = pictures.displayed(project.planes(image.image)[:, *part])
         known, found = known[part], found[part]
-        title = f"{short(image.image)}\nDice {_dice(image):.3f}"
+        title = f"{short(image.image, 40)}\nDice {_dice(image):.3f}"
         row = [
             pictures.outlined(picture, np.zeros_like(known)),
             pictures.outlined(picture, known),
@@ -142,8 +142,8 @@ def sentences(evaluation: Evaluation) -> Iterator[str]:
     if count > 1:
         middle = statistics.median(_dice(image) for image in order)
         yield (
-            f"Half of the images score {middle:.3f} or more; the worst is {short(order[0].image)} "
-            f"({_dice(order[0]):.3f}), the best {short(order[-1].image)} ({_dice(order[-1]):.3f})."
+            f"Half of the images score {middle:.3f} or more; the worst is {short(order[0].image, 40)} "
+            f"({_dice(order[0]):.3f}), the best {short(order[-1].image, 40)} ({_dice(order[-1]):.3f})."
         )
     if evaluation.objects is not None:
         found = evaluation.objects.mean
@@ -272,7 +272,7 @@ def _images(report: Report, evaluation: Evaluation) -> None:
     order = _ordered(evaluation)
     columns = [(x, name) for x in labels for name in ("dice", "precision", "recall")]
     rows = [
-        [short(image.image, 40), *(f"{getattr(image.classes[x], name):.3f}" for x, name in columns)]
+        [short(image.image, 48), *(f"{getattr(image.classes[x], name):.3f}" for x, name in columns)]
         for image in order[:LISTED]
     ]
     titles = {"dice": "Dice"}

@@ -36,7 +36,7 @@ class Annotated:
     train: NDArray[np.int16]
     validation: NDArray[np.int16]
     distance: NDArray[np.float32] | None = None
-    """Where objects are learned: see `known_distance`; NaN also where nothing is learned from."""
+    """Where objects are learned: see `known_distance`."""
 
     @property
     def nbytes(self) -> int:
@@ -155,10 +155,7 @@ class AnnotationTask(Task):
             raise UnreadableImageError(
                 f"{name} is {planes.shape[1:]} pixels now, its labels are {train.shape}."
             )
-        distance = None
-        if self.model.spec.objects:
-            distance = self._known_distance(name)
-            distance[train == IGNORED] = np.nan
+        distance = self._known_distance(name) if self.model.spec.objects else None
         return Annotated(planes=planes, train=train, validation=validation, distance=distance)
 
     def _known_distance(self, name: str) -> NDArray[np.float32]:

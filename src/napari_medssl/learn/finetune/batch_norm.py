@@ -1,4 +1,4 @@
-"""The encoder's batch statistics: small batches of few images spoil them."""
+"""The batch statistics of pretrained parts: small batches of few images spoil them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ if TYPE_CHECKING:
 
     from napari_medssl.learn.networks import SegmentationModel
 
-__all__ = ["encoder_norms", "encoder_statistics", "reestimate"]
+__all__ = ["decoder_norms", "encoder_norms", "encoder_statistics", "reestimate"]
 
 
 def encoder_norms(model: SegmentationModel) -> Iterator[nn.BatchNorm2d]:
     """Give the encoder's batch normalisations."""
-    for module in model.net.encoder.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            yield module
+    return _norms(model.net.encoder)
+
+
+def decoder_norms(model: SegmentationModel) -> Iterator[nn.BatchNorm2d]:
+    """Give the decoder's batch normalisations."""
+    return _norms(model.net.decoder)
+
+
+def _norms(part: nn.Module) -> Iterator[nn.BatchNorm2d]:
+    return (module for module in part.modules() if isinstance(module, nn.BatchNorm2d))
 
 
 def encoder_statistics(model: SegmentationModel) -> list[Tensor]:

@@ -35,9 +35,13 @@ class FinetuneConfig(TrainingConfig):
     """Strength of the pull of pretrained parts towards the weights they started from (L2-SP), in the place of their
     weight decay; 0 is none."""
     batch_norm: Literal["auto", "frozen", "reestimated", "trained"] = advanced("auto")
-    """Batch statistics of the encoder: kept as pretrained (frozen), measured anew on images of the project and then
-    kept (reestimated), or those of each batch (trained; bad for small batches). Auto keeps a pretrained encoder's and
-    trains a new one's."""
+    """Batch statistics: kept as pretrained (frozen); the encoder's measured anew on images of the project and then kept
+    (reestimated); or those of each batch (trained; bad for small batches of few images). A pretrained decoder's are
+    kept with the encoder's. Auto keeps those of a pretrained encoder and trains a new one's."""
+    start_share: float | None = advanced(None, ge=0, lt=1)
+    """Share of the weights that training started from in the network that is handed back, the rest is what it learned
+    (weight averaging, WiSE-FT): what all images taught is not given up for a few annotated ones. Unset means
+    1 / (1 + annotated images) where everything was taken over, the last layer too, and 0 where it was not."""
     mean_teacher: bool = advanced(False)
     """Learn from the images without annotation too: the network is to agree with its own moving average on them. Takes
     about twice the time and memory a step."""
@@ -45,7 +49,7 @@ class FinetuneConfig(TrainingConfig):
     """Dice plus cross-entropy, or the focal Tversky loss (MedSASS's fully supervised reference)."""
     objects: bool = False
     """Learn which object a pixel is of beside its class: a map of distances to the outlines, in which touching objects
-    are told apart. What is best is still decided by the classes."""
+    are told apart. What is best is decided by the Dice score of the classes less the mean error of the distances."""
     objects_from: Literal["drawn", "classes"] = advanced("drawn")
     """Objects to learn from: those that were drawn or imported, or in images without any the areas of the classes,
     parted at their necks. Only objects that are annotated all around count."""

@@ -14,7 +14,12 @@ from napari_medssl.errors import MedsslError
 from napari_medssl.learn.augment import change_intensity, cut, draw_view
 from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.finetune.annotated import AnnotationTask
-from napari_medssl.learn.finetune.batch_norm import encoder_norms, encoder_statistics, reestimate
+from napari_medssl.learn.finetune.batch_norm import (
+    decoder_norms,
+    encoder_norms,
+    encoder_statistics,
+    reestimate,
+)
 from napari_medssl.learn.finetune.linear import LinearProbe, embedded_pixels
 from napari_medssl.learn.finetune.mean_teacher import MeanTeacher
 from napari_medssl.learn.finetune.rates import blocks_of, groups_of
@@ -26,7 +31,7 @@ from napari_medssl.learn.losses import (
 )
 from napari_medssl.learn.networks import SegmentationModel
 from napari_medssl.learn.patches import CACHE_BYTES, Batch, Cache, collate, step_rng
-from napari_medssl.learn.predict import predict_probabilities
+from napari_medssl.learn.predict import predict_maps
 from napari_medssl.learn.task import UNREADABLE, Rival, nothing_left
 
 if TYPE_CHECKING:
@@ -51,8 +56,8 @@ class FinetuneTask(AnnotationTask):
     mode : {"frozen", "full"}
         What is trained: a frozen encoder keeps its weights.
     pretrained : collection of {"encoder", "decoder"}
-        The parts that are not new: `pretrained_rate`, `layer_decay` and `l2_start` are about them, and the batch
-        statistics of a pretrained encoder are kept unless `batch_norm` says otherwise.
+        The parts that are not new: `pretrained_rate`, `layer_decay` and `l2_start` are about them, and their batch
+        statistics are kept unless `batch_norm` says otherwise.
 
     Raises
     ------
@@ -62,14 +67,17 @@ class FinetuneTask(AnnotationTask):
 
     Notes
     -----
-    Where the model has a layer of distances (`ModelSpec.objects`), its loss is added to that of the classes. The score
-    is that of the classes all the same. Only what has learned distances is a candidate for being handed back: a start
-    whose layer of distances is new is none, nor is a probe on its features.
+    Where the model has a layer of distances (`ModelSpec.objects`), its loss is added to that of the classes, and its
+    mean error on held-out pixels is taken off the score: Dice alone settles long before distances are learned. Only
+    what has learned distances is a candidate for being handed back: a start whose layer of distances is new is none,
+    nor is a probe on its features.
 
     References
     ----------
     L2 towards the start: Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning with Convolutional
-    Networks", ICML 2018, equation 3 (L2-SP; their beta on new layers is the weight decay here).
+    Networks", ICML 2018, equation 3 (L2-SP; their beta on new layers is the weight decay here). Averaging with the
+    start: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, equation 1 (WiSE-FT; their alpha is 1
+    minus `start_share`).
     """
 
     def __init__(
@@ -95,8 +103,13 @@ class FinetuneTask(AnnotationTask):
         if config.l2_start > 0:
             kept = [block for block in self._blocks if block.part in self.pretrained]
             self._pulled = [parameter for block in kept for parameter in block.parameters]
-        for number, parameter in enumerate(self._pulled):
-            self.register_buffer(f"start_{number}", parameter.detach().clone())
+        self._averaged: list[nn.Parameter] = []
+        if config.start_share:
+            self._averaged = [item for item in self.model.parameters() if item.requires_grad]
+        self._start_of: dict[nn.Parameter, str] = {}
+        for parameter in dict.fromkeys([*self._pulled, *self._averaged]):
+            self._start_of[parameter] = f"start_{len(self._start_of)}"
+            self.register_buffer(self._start_of[parameter], parameter.detach().clone())
         if self._statistics == "reestimated":
             for number, values in enumerate(encoder_statistics(self.model)):
                 self.register_buffer(f"statistics_{number}", values.clone())
@@ -192,12 +205,16 @@ class FinetuneTask(AnnotationTask):
         return patches
 
     def set_training(self) -> None:
-        """Train, but keep the encoder's batch statistics where they are not to be learned."""
+        """Train, but keep batch statistics of pretrained parts where they are not to be learned."""
         self.train()
-        if self._statistics != "trained":
-            models = [self.model] if self.teacher is None else [self.model, self.teacher.model]
-            for norm in (norm for model in models for norm in encoder_norms(model)):
+        if self._statistics == "trained":
+            return
+        for model in [self.model] if self.teacher is None else [self.model, self.teacher.model]:
+            for norm in encoder_norms(model):
                 norm.eval()
+            if "decoder" in self.pretrained:
+                for norm in decoder_norms(model):
+                    norm.eval()
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """Give a group for each block, pretrained ones at their share of the rate, and one for the last layer."""
@@ -239,7 +256,8 @@ class FinetuneTask(AnnotationTask):
             target = cut(item.train, view, labels=True).astype(np.int64)
             sample: Batch = {"image": patch.astype(np.float32), "target": target}
             if item.distance is not None:
-                sample["distance"] = cut(item.distance, view)
+                known = np.where(target == IGNORED, np.nan, cut(item.distance, view))
+                sample["distance"] = known.astype(np.float32)
             samples.append(sample)
         batch = collate(samples)
         if self.teacher is not None:
@@ -277,10 +295,23 @@ class FinetuneTask(AnnotationTask):
     def _moved(self) -> Tensor:
         """Give the squared distance of the pretrained weights from their start."""
         squares = [
-            (parameter - self.get_buffer(f"start_{number}")).square().sum()
-            for number, parameter in enumerate(self._pulled)
+            (parameter - self.get_buffer(self._start_of[parameter])).square().sum()
+            for parameter in self._pulled
         ]
         return torch.stack(squares).sum()
+
+    @torch.no_grad()
+    def kept(self) -> SegmentationModel:
+        """Give the average of what was learned and of the start, where `start_share` asks for it."""
+        share = self.training_config.start_share
+        if not share:
+            return self.model
+        model = copy.deepcopy(self.model).eval()
+        mine = dict(model.named_parameters())
+        for name, parameter in self.model.named_parameters():
+            if parameter in self._start_of:
+                mine[name].lerp_(self.get_buffer(self._start_of[parameter]), share)
+        return model
 
     def after_step(self, step: int, total: int) -> None:
         """Let the teacher follow, and note that distances have been learned."""
@@ -290,23 +321,32 @@ class FinetuneTask(AnnotationTask):
             self.teacher.follow(self.model, step, total)
 
     def validate(self) -> dict[str, float]:
-        """Give the Dice score over held-out pixels; nothing before a map of distances that was asked for is learned."""
+        """Give the Dice score over held-out pixels, and the mean error of distances that are known there.
+
+        Nothing before a map of distances that was asked for is learned.
+        """
         if self.model.spec.objects and not bool(self.model.distance_learned):
             return {}
-        return self._validated(self.model)
+        return self._validated(self.kept())
 
     def _validated(self, model: SegmentationModel) -> dict[str, float]:
         device = next(model.parameters()).device
+        errors = []
 
         def pairs() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
             for item in self._readable(name for name in self.annotated if self._held[name].any()):
                 seen = item.validation != IGNORED
-                chances = predict_probabilities(
-                    model, item.planes, device=device, tiles=self._tiles
-                )
-                yield chances.argmax(0)[seen], item.validation[seen].astype(np.int64)
+                maps = predict_maps(model, item.planes, device=device, tiles=self._tiles)
+                if maps.distance is not None and item.distance is not None:
+                    error = np.abs(maps.distance - item.distance)[seen]
+                    errors.append(error[np.isfinite(error)])
+                yield maps.chances.argmax(0)[seen], item.validation[seen].astype(np.int64)
 
-        return self._score(pairs())
+        measured = self._score(pairs())
+        if measured and sum(map(len, errors)):
+            error = float(np.concatenate(errors).mean(dtype=np.float64))
+            measured |= {"distance": error, "score": measured["score"] - error}
+        return measured
 
     def rival(self, measured: dict[str, float]) -> Rival | None:
         """Make what training has to surpass beside the network that it starts from.
@@ -318,7 +358,7 @@ class FinetuneTask(AnnotationTask):
         """
         if "dice" not in measured:
             return None
-        rivals = [self._probed(self.model)]
+        rivals = [self._probed(self.model)]  # before the first step it is what is kept
         text = "validation Dice is {} as the network is, and {} with a linear probe on its features"
         if self._statistics == "reestimated":
             before = self._before_prepare()
