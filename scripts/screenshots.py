@@ -13,21 +13,14 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import napari
 import numpy as np
 import tifffile
-from qtpy.QtWidgets import QApplication
+from driving import DrivenWindow
 
 from napari_medssl.synthetic import nuclei
 from napari_medssl.widgets.session import Session
-from napari_medssl.widgets.workspace import Workspace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
 COUNT = 20
@@ -67,22 +60,8 @@ def make_images(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
     return folder, truths
 
 
-class Tour:
+class Tour(DrivenWindow):
     """A viewer, and what a user would do in it."""
-
-    def __init__(self, out: Path, *, theme: str) -> None:
-        self.out = out
-        self.suffix = "" if theme == "dark" else f"-{theme}"
-        self.viewer = napari.Viewer(show=True)
-        self.viewer.theme = theme
-        self.window = self.viewer.window._qt_window
-        self.window.setGeometry(0, 0, 1280, 800)
-        self.workspace = Workspace(self.viewer)
-        self.viewer.window.add_dock_widget(self.workspace, name="MedSSL", area="right")
-        self.session = self.workspace.session
-        self.session.problem.connect(
-            lambda problem: sys.exit(f"{problem.sentence}\n{problem.details}")
-        )
 
     def go(
         self, images: Path, truths: dict[str, np.ndarray], *, steps: int, threads: int | None
@@ -228,26 +207,6 @@ class Tour:
         grey = self.session.project.grey(self.session.image)[40:-40, 40:-40]
         y, x = np.unravel_index(np.argmax(grey), grey.shape)
         return int(y) + 40, int(x) + 40
-
-    def shot(self, name: str) -> None:
-        """Photograph the window."""
-        self.wait(seconds=1.0)
-        path = self.out / f"{name}{self.suffix}.png"
-        self.viewer.screenshot(str(path), canvas_only=False, flash=False)
-        print(path)
-
-    def wait(
-        self, *, seconds: float = 0.0, until: Callable[[], bool] | None = None, limit: float = 900
-    ) -> None:
-        """Let the viewer work for a while, or until something is true."""
-        end = time.monotonic() + (seconds if until is None else limit)
-        while time.monotonic() < end:
-            QApplication.processEvents()
-            time.sleep(0.01)
-            if until is not None and until():
-                return
-        if until is not None:
-            raise TimeoutError(f"waited {limit:.0f} s in vain")
 
 
 if __name__ == "__main__":

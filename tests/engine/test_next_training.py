@@ -73,6 +73,10 @@ def test_a_run_is_gone_on_from_while_little_was_added(taught: Project) -> None:
     assert "squares of the annotated images that the network had not learned from before" in held
     assert int(held.split()[4].replace(",", "")) < taught.annotations.counts(new)[1]
 
+    again = job | {"from_run": taught.runs()[0].name}  # which has learned from all of them
+    notes = [event.text for event in execute(again) if isinstance(event, Note)]
+    assert any(text.startswith("Held out") and "its scores flatter" in text for text in notes)
+
 
 def test_a_run_is_not_gone_on_from_where_much_differs(taught: Project) -> None:
     last = taught.runs()[0]

@@ -33,6 +33,7 @@ from napari_medssl.events import (
 from napari_medssl.explore.store import Entry, Index, file_of, index_path, store_path
 from napari_medssl.plan import Advice, FolderFacts, Recommendation
 from napari_medssl.project import Project, Run, read_labels, write_tiff_labels
+from napari_medssl.project.applied_run import applied_run
 from napari_medssl.project.checkpoint import write_tiff
 from napari_medssl.project.entries import digest_of
 from napari_medssl.project.label_exports import label_export
@@ -208,6 +209,11 @@ def run_of(project: Project, name: str) -> Run:
     return Run(name) if Path(name).is_dir() else project.run(name)
 
 
+def _weights(project: Project, run: Run) -> str:
+    own = prediction_name(project, run) == run.name
+    return weights_digest(run.weights()) if own else applied_run(project, run).weights
+
+
 def segment(project: Project, run: str, image: str, maps: tuple[PredictedMap, ...] = ()) -> Path:
     found = run_of(project, run)
     name = prediction_name(project, found)
@@ -225,7 +231,7 @@ def segment(project: Project, run: str, image: str, maps: tuple[PredictedMap, ..
         shares={"background": 0.5, "foreground": 0.5},
         objects=None,
         bytes=path.stat().st_size,
-        weights=weights_digest(found.weights()),
+        weights=_weights(project, found),
     )
     add_to_table(project, name, image, row, classes=["background", "foreground"])
     return path
@@ -302,13 +308,14 @@ def predict(job: Predict, control: Control) -> None:
     name_of_run = prediction_name(project, run)
     wanted = {"probability": job.probabilities, "uncertainty": job.uncertainty}
     maps = tuple(which for which in PREDICTED_MAPS if wanted[which])
-    done = predicted_images(project, name_of_run, weights_digest(run.weights()))
+    done = predicted_images(project, name_of_run, _weights(project, run))
     names = [name for name in project.images if job.overwrite or job.out or name not in done]
     export = None
     if job.out is not None:
         classes = project.settings.classes
         folder = Path(job.out)
-        export = label_export(job.out_format, folder, project, names, classes=classes, note={})
+        note = {"weights": _weights(project, run)}
+        export = label_export(job.out_format, folder, project, names, classes=classes, note=note)
     say(Started(kind="predict", title="Predicting", total=len(names), device=DEVICE))
     for step, name in enumerate(names, start=1):
         if not control.wait(step):

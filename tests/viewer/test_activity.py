@@ -42,6 +42,18 @@ def test_long_work_is_in_the_dock_while_it_runs_and_short_work_never(
     until(lambda: len(results) == 2)
     qtbot.wait(700)
     assert not any("a moment" in text for text in shown(session))
+    ended: list[bool] = []
+    early = Activity(session, "ended while its bar is made")
+
+    def end(_: object) -> None:
+        if any("ended while" in bar.desc for bar in progress._all_instances):
+            early.close()
+            ended.append(True)
+
+    progress._all_instances.events.changed.connect(end)
+    until(lambda: bool(ended))
+    progress._all_instances.events.changed.disconnect(end)
+    until(lambda: not any("ended while" in bar.desc for bar in progress._all_instances))
     Activity(session, "what a closing viewer ends", 3)
     until(lambda: any("closing" in bar.desc for bar in progress._all_instances))
     session.shut_down()

@@ -44,7 +44,7 @@ def store_features(workspace: Workspace, until) -> SuggestBar:
     """Make what suggestions need, by the button that offers it."""
     bar = workspace.findChild(SuggestBar)
     until(lambda: bar.store.isVisible() and bar.store.isEnabled())
-    assert bar.text.text() == "No features are stored to compare images by."
+    assert bar.text.text() == "No features are stored yet."
     assert not bar.next.isEnabled()
     QTest.mouseClick(bar.store, LEFT)
     until(lambda: bar.suggestions.stand == "ready" and workspace.session.active is None)

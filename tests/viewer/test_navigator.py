@@ -141,6 +141,7 @@ def test_enter_and_double_click_open_and_a_hides(opened, navigator, until):
     until(lambda: session.image == "c.png")
     QTest.keyClick(table, Qt.Key.Key_A)
     assert not navigator.isVisible()
+    until(lambda: session.labels_layer is not None)
     layer = session.labels_layer
     assert KEY in {str(key) for key in layer.keymap}
     NavigatorDock.of(session).toggle()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import tifffile
 from clicks import canvas_of, send
 from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_medssl.project import Project, write_tiff_labels
+from napari_medssl.project import ClassInfo, Project, write_tiff_labels
 from napari_medssl.project.checkpoint import write_tiff
 from napari_medssl.project.objects import write_ids
 from napari_medssl.widgets.copying import DONE
@@ -238,12 +239,92 @@ def test_a_done_image_is_locked_and_closing_saves(page, until) -> None:
     press(page, Qt.Key.Key_Delete)
     assert ids(page).any()
     assert not editor.layer.editable
+    session.viewer.dims.ndisplay = 3
+    session.viewer.dims.ndisplay = 2
+    assert not editor.layer.editable
     press(page, Qt.Key.Key_M)
     until(lambda: editor.layer.editable)
     put(page, (30, 50, 5, 25))
     drawn = ids(page).copy()
     session.shut_down()  # within the second before it would have been saved
     np.testing.assert_array_equal(project.objects.read("a.png"), drawn)
+
+
+def test_undo_takes_back_both_layers_and_no_class_that_is_gone(page) -> None:
+    editor, session = page.editor, page.editor.session
+    put(page, (5, 25, 5, 25))
+    editor.select([1])
+    session.viewer.layers.selection.active = editor.annotator.layer
+    page.delete.click()
+    assert (classes(page)[5:25, 5:25] == 1).all()
+    press(page, Qt.Key.Key_Z, CONTROL)  # not on the layer of the classes alone
+    assert (ids(page)[5:25, 5:25] == 1).all()
+    assert (classes(page)[5:25, 5:25] == 2).all()
+    editor.select([1])
+    page.delete.click()
+    known = session.project.settings.classes
+    other = ClassInfo(value=3, name="other", color="#00ff00")
+    session.project.update(classes=(known[0], other))
+    session.project_changed.emit()
+    session.viewer.layers.selection.active = editor.layer
+    press(page, Qt.Key.Key_Z, CONTROL)
+    assert (ids(page)[5:25, 5:25] == 1).all()
+    assert (classes(page)[5:25, 5:25] == 1).all()
+
+
+def test_an_id_that_is_typed_in_is_the_next_one(page) -> None:
+    put(page, (5, 25, 5, 25))
+    page.editor.layer.selected_label = 2_000_000_000  # a table of all ids up to it would not fit
+    assert page.editor.layer.selected_label == 2
+
+
+def test_imported_objects_are_shown_and_not_painted_over(opened, page, tmp_path, until) -> None:
+    editor, project = page.editor, page.editor.session.project
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("a", "b"):
+        mask = np.zeros((64, 80), np.uint16)
+        mask[5:45, 5:15] = np.arange(1, 41)[:, None]
+        tifffile.imwrite(masks / f"{name}.tif", mask)
+    editor.session.open_image("b.png")
+    until(lambda: editor.image == "b.png" and editor.annotator.image == "b.png")
+    opened.steps["Project"].content.use_masks(masks)
+    until(lambda: editor.layer is not None and int(ids(page).max()) == 40)
+    imported = ids(page).copy()
+    until(lambda: editor.annotator.locked)
+    editor.annotator.set_done(False)
+    editor.select([7])
+    page.delete.click()
+    until(lambda: not (project.objects.read("b.png") == 7).any())
+    np.testing.assert_array_equal(
+        project.objects.read("b.png"), np.where(imported == 7, 0, imported)
+    )
+
+
+def test_unreadable_objects_are_told_and_a_closed_project_leaves_nothing(page, until) -> None:
+    editor, session = page.editor, page.editor.session
+    path = session.project.objects.path("b.png")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"no image")
+    told: list[Problem] = []
+    session.problem.connect(told.append)
+    session.open_image("b.png")
+    until(lambda: "is damaged" in editor.why_not)
+    assert page.status.text() == editor.why_not
+    assert not page.new.isEnabled()
+    assert len(told) == 1
+    session.open_image("a.png")
+    until(lambda: editor.image == editor.annotator.image == "a.png")
+    put(page, (5, 25, 5, 25))
+    editor.select([1])
+    page.taking.set_open(True)
+    until(lambda: find_layer(session.viewer, "object preview") is not None)
+    until(lambda: find_layer(session.viewer, "object marks") is not None)
+    session.close_project()
+    until(lambda: session.image is None)
+    for role in ("objects", "object preview", "object marks"):
+        until(lambda role=role: find_layer(session.viewer, role) is None)
+    assert not page.layer_gone.isVisible()
 
 
 def test_objects_that_cannot_be_saved_are_kept(page, until) -> None:

@@ -137,3 +137,53 @@ def test_a_run_of_another_project_is_applied_here(opened, step, until, tmp_path)
     step.runs.apply_folder(run.path)
     until(lambda: bool(opened.problems))
     assert "was made for the channels red, green, blue" in opened.problems[0].sentence
+
+
+def test_the_label_values_of_another_project_s_run_follow_the_classes_here(
+    opened, step, until, tmp_path
+):
+    session, project = opened.session, opened.session.project
+    other = Project.create(tmp_path / "cells", project=tmp_path / "other")
+    run = other.new_run("fake")
+    save_weights(run, classes=("background", "nuclei"))
+    step.runs.apply_folder(run.path)
+    until(lambda: session.predictions.foreign is not None)
+    before = session.predictions.foreign
+    assert "label 2, which is foreground here" in step.runs.notes.text()
+    step.folder.click()
+    finished(session, until)
+    classes = [info.model_dump() for info in project.settings.classes]
+    project.update(classes=[*classes, {"value": 3, "name": "nuclei", "color": "#56b4e9"}])
+    session.project_changed.emit()
+    until(lambda: session.predictions.foreign != before)
+    found = session.predictions.foreign
+    assert (found.name, [info.value for info in found.classes]) == (before.name, [1, 3])
+    assert step.runs.notes.text() == ""
+    assert step.run.currentText() == f"{run.name} of other"
+    until(lambda: step.folder.text() == "Whole folder (3)")  # all of them have the old values
+    step.masks.click()
+    (dialog,) = step.findChildren(MasksDialog)
+    assert dialog.meaning.text().endswith("1 background, 3 nuclei.")
+    dialog.reject()
+    assert opened.problems == []
+
+
+def test_an_answer_for_a_project_that_was_left_counts_nowhere(opened, step, until):
+    session, seen = opened.session, []
+    session.saved_prediction.connect(lambda run, image: seen.append(image))
+    step.this.click()
+    assert session.predictions.asking
+    session.close_project()
+    until(lambda: not session.predictions.asking)
+    assert seen == []
+    assert opened.problems == []
+
+
+def test_show_follows_the_layer_list(opened, step, until):
+    session = opened.session
+    session.prediction_layer.visible = False  # its eye
+    assert not step.shown.on.isChecked()
+    session.project_changed.emit()  # a class was renamed, say
+    assert not session.prediction_layer.visible
+    step.shown.on.click()
+    assert session.prediction_layer.visible

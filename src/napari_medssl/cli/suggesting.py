@@ -38,5 +38,5 @@ def suggest(args: argparse.Namespace, sink: Sink) -> int:
         for number, item in enumerate(advice.suggestions, start=1)
     ]
     text = table(["", "image", "why", "where (y0,x0,y1,x1)"], rows)
-    sink.result(data, text if rows else "Every image is annotated.")
+    sink.result(data, text if rows else "Every image with stored features is annotated.")
     return DONE

@@ -193,8 +193,8 @@ class _Scored:
             objects = self._objects(self.truth)
             if objects is None:
                 notes += (
-                    "The masks number objects, and none were predicted: fine-tune with objects, or have the classes"
-                    ' parted at their necks (objects "separate").',
+                    "The masks number objects, and not every image has predicted ones: fine-tune with objects, or have"
+                    ' the classes parted at their necks (objects "separate").',
                 )
         scores = Evaluation.of(
             self.pairs(),

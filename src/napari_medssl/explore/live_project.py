@@ -100,6 +100,9 @@ class LiveProject:
         identity = _identity(self._project.image_path(name))
         if identity is not None:
             self._made[name] = _Made(path, stride, identity)
+            self._files[name] = (
+                identity  # else those of a file that has just changed are never the right ones
+            )
 
     def cancel(self) -> None:
         """End the answer that is being computed, if there is one."""

@@ -125,7 +125,8 @@ def import_masks(
         The masks, in any format that images have. Nothing in it is changed.
     masks_as : {"auto", "binary", "classes", "instances", "labels"}
         ``binary``: 0 is background, the rest foreground. ``classes``: each value is a class, 0 is background.
-        ``instances``: the same as binary, and the values number objects, which are kept beside the labels.
+        ``instances``: the same as binary, and the values number objects, which are kept beside the labels (under
+        new ids where theirs go beyond `objects.HIGHEST_ID`).
         ``labels``: as this program writes them.
         ``auto`` looks at the values of all masks: one besides 0 is binary, at most 8 different ones are classes,
         more are instances; the report tells.
@@ -321,7 +322,7 @@ def listed(values: Iterable[int]) -> str:
 
 
 def _ids(values: NDArray[Any]) -> NDArray[Any]:
-    """Number objects from 1 on where their ids are hashes or colours; others stay as they are."""
+    """Give objects the ids from 1 on where theirs are hashes or colours; others keep them."""
     if values.max(initial=0) <= HIGHEST_ID:
         return values
     numbers, places = np.unique(values, return_inverse=True)

@@ -37,6 +37,7 @@ class Activity(QObject):
         self.done = 0
         self.total = total
         self._bar: progress | None = None
+        self._closed = False
         self._wait = QTimer(self)
         self._wait.setSingleShot(True)
         self._wait.timeout.connect(self._show)
@@ -50,6 +51,7 @@ class Activity(QObject):
 
     def close(self) -> None:
         """Say that the work is over, in whatever way."""
+        self._closed = True
         self._wait.stop()
         if self._bar is not None:
             self._bar.close()
@@ -57,7 +59,11 @@ class Activity(QObject):
         self.deleteLater()
 
     def _show(self) -> None:
-        self._bar = progress(desc=self.text, total=self.total)
+        bar = progress(desc=self.text, total=self.total)
+        if self._closed:  # by an event that napari handled while it made the bar
+            bar.close()
+            return
+        self._bar = bar
         self._follow()
 
     def _follow(self) -> None:

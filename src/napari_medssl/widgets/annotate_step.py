@@ -73,15 +73,14 @@ class AnnotateStep(QWidget):
         self._lay_out()
         self.tabs.currentChanged.connect(self._show_page)
         self._show_page(0)
-        self._say("")
         self.annotator.hint.connect(self._say)
         self.annotator.saving.changed.connect(self._on_saving)
-        session.image_changed.connect(lambda: self._say(""))
+        session.image_changed.connect(self._on_image)
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
-        column.setContentsMargins(6, 6, 6, 6)
-        column.setSpacing(6)
+        column.setContentsMargins(6, 4, 6, 4)
+        column.setSpacing(4)  # with a hint shown, too, all of it fits a screen 800 pixels high
         column.addWidget(self.header)
         for part in self.above:
             column.addWidget(part)
@@ -93,6 +92,9 @@ class AnnotateStep(QWidget):
             column.addWidget(part)
         column.addStretch(1)
 
+    def _on_image(self) -> None:
+        self._say("")
+
     def _on_saving(self) -> None:
         if self.annotator.state == "unsaved":  # with a new stroke the last sentence is out of date
             self._say("")
@@ -103,5 +105,6 @@ class AnnotateStep(QWidget):
 
     def _show_page(self, index: int) -> None:
         # the page alone takes room, not the tallest of all as in a stack
+        self._say("")
         for number, page in enumerate(self.pages.values()):
             page.setVisible(number == index)

@@ -100,9 +100,11 @@ def next_unannotated(annotator: Annotator) -> None:
         return None
 
     def show(found: str | None) -> None:
+        if session.project is not project or session.image != name:
+            return  # the user has gone elsewhere meanwhile
         if found is None:
             annotator.say("Every other image has annotations.")
-        elif session.project is project:
+        else:
             session.open_image(found)
 
     session.background(work, on_result=show, doing="looking for the next image")

@@ -232,13 +232,7 @@ class Annotator(PerSession):
 
     def _make(self, annotation: Annotation) -> Labels:
         layer = Labels(annotation.labels.copy())
-        for emitter in (
-            layer.events.paint,
-            layer.events.labels_update,
-            layer.events.set_data,
-            layer.events.data,
-        ):
-            emitter.connect(self.saving.touch)
+        self.saving.watch(layer)
         layer.events.selected_label.connect(self._on_selected_label)
         layer.events.mode.connect(self._on_mode)
         layer.events.editable.connect(self._lock)

@@ -13,6 +13,8 @@ from napari_medssl.widgets.problem import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari.layers import Labels
+
     from napari_medssl.project import Project
     from napari_medssl.widgets.session import Session
     from napari_medssl.widgets.write_behind import WriteBehind
@@ -63,7 +65,7 @@ class Autosave(QObject, Generic[T]):
         self._told = False  # that something cannot be saved
         self.state: SaveState = "none"
         self.saved_at = 0.0
-        """When the open image was last written, as `time.time`."""
+        """When the open image was written last since it is open, as `time.time`; 0 if it was not."""
         self._quiet, self._longest = QTimer(self), QTimer(self)
         for timer, milliseconds in ((self._quiet, _QUIET_MS), (self._longest, _LONGEST_MS)):
             timer.setSingleShot(True)
@@ -77,6 +79,7 @@ class Autosave(QObject, Generic[T]):
     def begin(self, project: Project, image: str) -> None:
         """Watch the drawing of this image from now on."""
         self._open = project, image
+        self.saved_at = 0.0
         self._set_state(self._stand())
 
     def end(self) -> None:
@@ -85,14 +88,20 @@ class Autosave(QObject, Generic[T]):
         self._open = None
         self._set_state("none")
 
-    def touch(self, event: Any = None) -> None:
-        """Save soon; connect it to all events of the layer that may mean another drawing: `take` compares."""
+    def watch(self, layer: Labels) -> None:
+        """Save soon whenever something may have been drawn on this layer."""
+        events = layer.events
+        for emitter in (events.paint, events.labels_update, events.set_data, events.data):
+            emitter.connect(self._touch)
+
+    def _touch(self, event: Any) -> None:
+        # not all of these events mean another drawing: `take` compares
         if self._open is None:
             return
         self._quiet.start()
         if not self._longest.isActive():
             self._longest.start()
-        if self.state == "saved" and getattr(event, "type", "") in _CHANGES:
+        if self.state in ("saved", "saving") and getattr(event, "type", "") in _CHANGES:
             self._set_state("unsaved")
 
     def save(self) -> None:

@@ -16,7 +16,7 @@ from napari_medssl.widgets.problem import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from napari_medssl.project import ClassInfo, Run
+    from napari_medssl.project import ClassInfo, Project, Run
     from napari_medssl.widgets.annotator import Annotator
 
 __all__ = ["NOT_ANNOTATED", "Removal", "change_classes", "remove_class", "survey"]
@@ -28,6 +28,8 @@ NOT_ANNOTATED = 0
 class Removal:
     """What removing a class would touch."""
 
+    project: Project
+    """Whose class it is."""
     value: int
     images: tuple[str, ...]
     """Images that it is painted on."""
@@ -75,9 +77,13 @@ def survey(annotator: Annotator, value: int, *, on_result: Callable[[Removal], N
             for name in candidates
         }
         images = tuple(name for name, count in counts.items() if count)
-        return Removal(value, images, sum(counts.values()), _predicting(runs, value))
+        return Removal(project, value, images, sum(counts.values()), _predicting(runs, value))
 
-    annotator.session.background(work, on_result=on_result, doing="reading the annotations")
+    def told(removal: Removal) -> None:
+        if annotator.session.project is project:
+            on_result(removal)
+
+    annotator.session.background(work, on_result=told, doing="reading the annotations")
 
 
 def remove_class(annotator: Annotator, removal: Removal, *, into: int = NOT_ANNOTATED) -> None:
@@ -93,8 +99,8 @@ def remove_class(annotator: Annotator, removal: Removal, *, into: int = NOT_ANNO
         Value of the class that its pixels become.
     """
     session = annotator.session
-    project = session.project
-    if project is None:
+    project = removal.project
+    if session.project is not project:  # another one was opened while the question stood there
         return
     if annotator.store.unsaved:  # would be written later, with a value that has no class any more
         annotator.say(f"{annotator.store.unsaved[0]} is not saved yet: save it first.")
@@ -122,10 +128,12 @@ def remove_class(annotator: Annotator, removal: Removal, *, into: int = NOT_ANNO
 
 def _replace_in_layer(annotator: Annotator, value: int, into: int) -> None:
     layer = annotator.layer
-    where = np.nonzero(layer.data == value) if layer is not None else ()
-    if layer is not None and where[0].size:
+    if layer is None:
+        return
+    where = np.nonzero(layer.data == value)
+    if where[0].size:
         layer.data_setitem(where, into)
-        annotator.reload()  # with undo, pixels of a class that is gone could come back
+    annotator.reload()  # with undo, pixels of a class that is gone could come back
 
 
 def _predicting(runs: Iterable[Run], value: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from napari.layers import Labels
 from scipy import ndimage
 
 from napari_medssl.project import read_labels
@@ -14,12 +15,15 @@ from napari_medssl.widgets.layers import marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_medssl.project import Project
     from napari_medssl.widgets.annotator import Annotator
 
     Region = NDArray[np.bool_]
+    _Open = tuple[Project | None, str | None]
 
 __all__ = [
     "DONE",
@@ -43,8 +47,17 @@ class Source:
 
     words: str
     """What it is, for sentences."""
-    read: Callable[[], NDArray[np.uint16]]
-    """Gives the label values (Y, X); to be called in a background thread."""
+    kept: Path | Labels
+    """The file of a stored prediction, or the layer of the live one."""
+
+    def as_it_is(self) -> Callable[[], NDArray[np.uint16]]:
+        """Return what gives the label values (Y, X) of this moment; to be called in a background thread."""
+        if isinstance(self.kept, Labels):
+            shown = np.array(
+                self.kept.data
+            )  # the next live prediction is drawn into the same array
+            return lambda: shown
+        return partial(read_labels, self.kept)
 
 
 class _Taken(NamedTuple):
@@ -66,13 +79,12 @@ def source_of(annotator: Annotator) -> Source | None:
     if project is None or name is None or annotator.layer is None:
         return None
     live = session.layer("live")
-    if live is not None and live.visible and marked(live).get("image") == name:
-        shown = np.asarray(live.data)
-        return Source("the live prediction", lambda: shown)
+    if isinstance(live, Labels) and live.visible and marked(live).get("image") == name:
+        return Source("the live prediction", live)
     if run is None:
         return None
     path = project.prediction_path(run, name)
-    return Source(run, lambda: read_labels(path)) if path.is_file() else None
+    return Source(run, path) if path.is_file() else None
 
 
 def why_no_prediction(annotator: Annotator) -> str:
@@ -123,6 +135,10 @@ def copy_object(annotator: Annotator, y: int, x: int) -> None:
     _take(annotator, under, nothing="There is background in the prediction: click an object.")
 
 
+def _open(annotator: Annotator) -> _Open:
+    return annotator.session.project, annotator.image
+
+
 def _take(
     annotator: Annotator, choose: Callable[[NDArray[np.uint16]], Region], *, nothing: str
 ) -> None:
@@ -131,10 +147,10 @@ def _take(
     if why or layer is None or source is None:
         annotator.say(why)
         return
-    shape = layer.data.shape
+    shape, read = layer.data.shape, source.as_it_is()
 
     def work() -> _Taken | str:
-        prediction = source.read()
+        prediction = read()
         if prediction.shape != shape:
             sizes = [" x ".join(str(side) for side in sides) for sides in (prediction.shape, shape)]
             return f"The prediction has {sizes[0]} pixels, the image {sizes[1]}: predict it again."
@@ -143,16 +159,16 @@ def _take(
 
     annotator.session.background(
         work,
-        on_result=partial(_fill, annotator, annotator.image, source.words, annotator.overwrite),
+        on_result=partial(_fill, annotator, _open(annotator), source.words, annotator.overwrite),
         doing=f"reading the prediction of {annotator.image}",
     )
 
 
 def _fill(
-    annotator: Annotator, image: str | None, words: str, overwrite: bool, found: _Taken | str
+    annotator: Annotator, asked: _Open, words: str, overwrite: bool, found: _Taken | str
 ) -> None:
     layer = annotator.layer
-    if layer is None or annotator.image != image:  # another image is open by now
+    if layer is None or _open(annotator) != asked:  # another image is open by now
         return
     if isinstance(found, str):
         annotator.say(found)

@@ -19,13 +19,14 @@ from qtpy.QtWidgets import (
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.plan import fine_tuning_mode
-from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.form import LABEL_WIDTH, Form
 from napari_medssl.widgets.job_schema import job_schema
 from napari_medssl.widgets.run_monitor import RunMonitor
 from napari_medssl.widgets.theme import set_role
+from napari_medssl.widgets.unsaved import check_saved, save_all
 
 if TYPE_CHECKING:
+    from napari_medssl.project import Project
     from napari_medssl.widgets.session import Session
 
 __all__ = ["FinetuneStep"]
@@ -211,9 +212,24 @@ class FinetuneStep(QWidget):
         )
 
     def _on_train(self) -> None:
-        Annotator.of(self._session).save()  # what is being painted counts
+        save_all(self._session)  # what is being painted counts
         try:
-            self._session.start_job(self.job())
+            job = self.job()
+        except MedsslError as error:
+            self._session.show_error(error)
+            return
+        # after it is on the disk
+        project = self._session.project
+        self._session.background(
+            lambda: None, on_result=lambda _: self._start(project, job), lane="saving"
+        )
+
+    def _start(self, project: Project | None, job: dict[str, Any]) -> None:
+        if self._session.project is not project:
+            return
+        try:
+            check_saved(self._session)
+            self._session.start_job(job)
         except MedsslError as error:
             self._session.show_error(error)
             return

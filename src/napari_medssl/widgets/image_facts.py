@@ -132,6 +132,9 @@ class ImageFacts(PerSession):
         self._add(run, image)
         self._score()
         self.changed.emit()
+        active = self.session.active
+        if active is None or active.kind != "predict":  # else at its end, of all images at once
+            self.refresh()
 
     def _add(self, run: str, image: str) -> None:
         if run == self.run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSize, Qt
-from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -305,7 +305,9 @@ class ImageTable(QTableView):
         columns.setMinimumSectionSize(60)
         columns.setSectionResizeMode(Column.IMAGE, QHeaderView.ResizeMode.Stretch)
         columns.setSortIndicator(Column.IMAGE, Qt.SortOrder.AscendingOrder)
-        letters = columns.fontMetrics()
+        bold = columns.font()
+        bold.setBold(True)  # as the open image is written
+        letters = QFontMetrics(bold)
         for column, widest in (
             (Column.ANNOTATION, "●  not annotated"),
             (Column.PREDICTION, "by another run"),

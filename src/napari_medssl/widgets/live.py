@@ -247,7 +247,8 @@ class LivePredictor(PerSession):
             self._layer = layer  # one for all images; a new one only after it was removed by hand
             layer.events.paint.connect(self._on_stroke)
             layer.events.set_data.connect(self._on_touched)
-        self._look()
+        if layer is not None:
+            self._look()
 
     def _on_stroke(self, event: Any = None) -> None:
         self._touched = True
@@ -259,7 +260,7 @@ class LivePredictor(PerSession):
 
     def _on_closing(self) -> None:
         self._stop()
-        self._result = None
+        self._result, self._once = None, False
         self.why_not = self._told = ""
         self.features.try_again()
         # before the next image is shown: its view is fitted to all layers. Not in a closing window.

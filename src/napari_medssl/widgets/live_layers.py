@@ -152,6 +152,7 @@ class LiveLayers(QObject):
         image_layer = self._session.image_layer
         if image_layer is not None and marked(layer).get("image") != self._session.image:
             place(layer, image_layer)
+            self._follow(role, layer, image_layer)  # which may be another one than before
             mark(layer, role, image=self._session.image, run=self._session.current_run)
 
     def _add(self, role: str, layer: Layer) -> None:
@@ -171,7 +172,10 @@ class LiveLayers(QObject):
         layer.editable = False
         if active is not None and active in viewer.layers:
             viewer.layers.selection.active = active
-        if role in self._ends:  # of one that was removed by hand
+        self._follow(role, layer, image_layer)
+
+    def _follow(self, role: str, layer: Layer, image_layer: Layer) -> None:
+        if role in self._ends:  # also of one that was removed by hand
             self._ends.pop(role)()
         self._ends[role] = follow(image_layer, layer)
 
@@ -195,7 +199,8 @@ class LiveLayers(QObject):
 
     def _hide_stored(self) -> None:
         layer = self._layer("prediction")
-        if layer is not None and layer.visible:
+        # made anew, as hidden as the one before: it takes its place
+        if layer is not None and (layer.visible or self._hidden is not None):
             layer.visible = False
             layer.events.visible.connect(self._on_eye)
             self._hidden = layer

@@ -11,9 +11,11 @@ from napari_medssl.events import Done, Failed
 from napari_medssl.project.next_training import NextTraining, next_training
 from napari_medssl.widgets.annotation_commands import next_unannotated
 from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.object_editor import ObjectEditor
 from napari_medssl.widgets.one_by_one import OneByOne
 from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.suggestions import Suggestions
+from napari_medssl.widgets.unsaved import check_saved, save_all
 
 if TYPE_CHECKING:
     from napari_medssl.widgets.run_handle import RunHandle
@@ -63,6 +65,7 @@ class Loop(PerSession):
         session.image_closing.connect(self._disturb)
         session.image_changed.connect(self._on_image)
         Annotator.of(session).state_changed.connect(self._on_painting)
+        ObjectEditor.of(session).state_changed.connect(self._on_painting)
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -117,7 +120,8 @@ class Loop(PerSession):
                 self.changed.emit()
 
         def failed(error: BaseException) -> None:
-            session.show_error(error, doing="choosing how to train")
+            if session.project is project:
+                session.show_error(error, doing="choosing how to train")
 
         self._looking.start(
             lambda: next_training(project, runs, anew=anew, objects=objects),
@@ -134,16 +138,18 @@ class Loop(PerSession):
         if project is None or self.why_not:
             self.changed.emit()
             return
-        Annotator.of(session).save()
+        save_all(session)
         self._starting = True
         self.said = ""
 
         def planned(plan: NextTraining) -> None:
             self._starting = False
             if session.project is not project:
+                self.changed.emit()
                 return
             self.plan = plan
             try:
+                check_saved(session)
                 self._handle = session.start_job(plan.job(project))
             except MedsslError as error:
                 session.show_error(error)
@@ -181,7 +187,8 @@ class Loop(PerSession):
         self.changed.emit()
 
     def _on_painting(self) -> None:
-        if Annotator.of(self.session).state == "unsaved":
+        drawn = Annotator.of(self.session).saving, ObjectEditor.of(self.session).saving
+        if any(saving.state == "unsaved" for saving in drawn):
             self._disturb()
             if self.said:
                 self.said = ""
@@ -220,5 +227,5 @@ class Loop(PerSession):
 
     def _on_image(self) -> None:
         run, self._predict_next = self._predict_next, ""
-        if run:
+        if run and run == self.session.current_run:  # else another one was chosen or trained since
             self.session.predictions.predict(run)

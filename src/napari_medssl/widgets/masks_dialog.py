@@ -22,9 +22,11 @@ from qtpy.QtWidgets import (
 from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qtpy.QtWidgets import QWidget
 
-    from napari_medssl.project import Project
+    from napari_medssl.project import ClassInfo, Project
 
 __all__ = ["MasksDialog"]
 
@@ -40,9 +42,17 @@ class MasksDialog(QDialog):
         Whose images.
     run : str
         As jobs call it.
+    classes : sequence of ClassInfo
+        That it tells apart, with their label values in this project.
     """
 
-    def __init__(self, project: Project, run: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        run: str,
+        classes: Sequence[ClassInfo],
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Save masks")
         self.setMinimumWidth(460)
@@ -53,7 +63,7 @@ class MasksDialog(QDialog):
             " predicted yet are predicted first."
         )
         heading.setWordWrap(True)
-        highest = max(info.value for info in project.settings.known_classes)
+        highest = max(info.value for info in classes)
         self.format = QComboBox()
         self.format.addItem("TIFF, 16 bits", "tiff")
         self._png = f"PNG, {8 if highest <= _EIGHT_BITS else 16} bits"
@@ -69,7 +79,7 @@ class MasksDialog(QDialog):
         self.folder = QLineEdit(str(project.path.parent / f"{project.image_root.name}-masks"))
         self.folder.setMinimumWidth(240)
         self.browse = QPushButton("Browse ...")
-        values = ", ".join(f"{info.value} {info.name}" for info in project.settings.classes)
+        values = ", ".join(f"{info.value} {info.name}" for info in classes)
         self._meanings = {
             False: f"The values in the masks: {values}.",
             True: "The values in the masks: 0 is no object, every other value is one object.",

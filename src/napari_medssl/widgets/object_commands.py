@@ -56,11 +56,13 @@ def pick(editor: ObjectEditor) -> None:
 
 
 def go_to(editor: ObjectEditor, number: int) -> None:
-    """Move the view to an object, as near as it is."""
+    """Move the view to an object, at the zoom that it has."""
     layer = editor.layer
-    if layer is None or not (layer.data == number).any():
+    if layer is None:
         return
     ys, xs = np.nonzero(layer.data == number)
+    if not len(ys):
+        return
     centre = layer.data_to_world((float(ys.mean()), float(xs.mean())))
     camera = editor.session.viewer.scene.camera
     camera.center = (*camera.center[:-2], *centre[-2:])

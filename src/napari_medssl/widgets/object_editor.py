@@ -76,7 +76,7 @@ class ObjectEditor(PerSession):
         self._value = FOREGROUND
         self._history = ObjectHistory()
         self._project: Project | None = None
-        self._values: set[int] = set()
+        self._values: set[int] = set()  # of the classes
         self._unreadable = ""  # why the objects of the open image cannot be read
         self._put: NDArray[np.int32] | None = None  # what was last read, or sent to be written
         self._own = False
@@ -95,6 +95,7 @@ class ObjectEditor(PerSession):
         session.image_changed.connect(self._open)
         session.project_changed.connect(self._on_project)
         session.viewer.layers.events.removed.connect(self._on_removed)
+        self._on_project()
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -183,10 +184,6 @@ class ObjectEditor(PerSession):
         layer.selected_label = self.selected[-1] if self.selected else len(there)
         self._own = False
         self.selection_changed.emit()
-
-    def at(self, y: int, x: int) -> int:
-        """Give the object at a pixel; 0 for none."""
-        return int(self.layer.data[y, x]) if self.layer is not None else 0
 
     def _on_selected_label(self) -> None:
         # set in napari's own controls, or with its picker
@@ -353,13 +350,7 @@ class ObjectEditor(PerSession):
 
     def _make(self, ids: NDArray[np.int32]) -> Labels:
         layer = Labels(ids.copy())
-        for emitter in (
-            layer.events.paint,
-            layer.events.labels_update,
-            layer.events.set_data,
-            layer.events.data,
-        ):
-            emitter.connect(self.saving.touch)
+        self.saving.watch(layer)
         layer.events.paint.connect(self._on_painted)
         layer.events.selected_label.connect(self._on_selected_label)
         layer.events.mode.connect(lambda: self.state_changed.emit())
@@ -382,8 +373,9 @@ class ObjectEditor(PerSession):
         if layer is None:
             return
         self._was_active = self.session.viewer.layers.selection.active is layer
-        self._mode = layer.mode
-        self._forget()
+        if layer.editable:
+            self._mode = layer.mode
+        self._forget(layer)
         mark(layer, "parked")
         layer.visible = False
         layer.data = np.zeros((1, 1), np.int32)
@@ -391,10 +383,8 @@ class ObjectEditor(PerSession):
         layer.name = "objects"
         self._parked = layer
 
-    def _forget(self) -> None:
-        layer = self.layer
-        if layer is not None:
-            self._kept = {key: getattr(layer, key) for key in _KEPT}
+    def _forget(self, layer: Labels) -> None:
+        self._kept = {key: getattr(layer, key) for key in _KEPT}
         if self._end_follow is not None:
             self._end_follow()
             self._end_follow = None
@@ -411,4 +401,4 @@ class ObjectEditor(PerSession):
         elif self.layer is not None and event.value is self.layer:
             self.saving.end()
             self._removed = True
-            self._forget()
+            self._forget(self.layer)

@@ -72,6 +72,7 @@ class ObjectPreview(PerSession):
         self._editor.layer_changed.connect(self._on_layer)
         self._editor.annotator.state_changed.connect(self._on_painted)
         self._live.changed.connect(self._on_live)
+        session.image_changed.connect(self._on_image)
         session.saved_prediction.connect(self._on_prediction)
         session.runs_changed.connect(self.refresh)
         session.predictions.applied_changed.connect(self.refresh)
@@ -240,9 +241,11 @@ class ObjectPreview(PerSession):
     def _on_layer(self) -> None:
         self.found = None
         self._hide()
+        self.refresh()
+
+    def _on_image(self) -> None:
         if self._layer is not None and self.session.image is None:
             self.session.viewer.layers.remove(self._layer)
-        self.refresh()
 
     def _on_painted(self) -> None:
         self._on_source("painted")

@@ -274,10 +274,10 @@ class ObjectsPage(QWidget):
         self.refresh()
 
     def _on_click(self, y: int, x: int) -> None:
-        editor = self.editor
-        if self._session.viewer.layers.selection.active is not editor.layer:
+        editor, active = self.editor, self._session.viewer.layers.selection.active
+        if editor.layer is None or active is not editor.layer:
             return
-        number = editor.at(y, x)
+        number = int(editor.layer.data[y, x])
         if "Shift" not in self._clicks.held:
             editor.select([number])
         elif number in editor.selected:

@@ -68,15 +68,19 @@ class PlaneBar(QWidget):
         """Show what is true now."""
         project, name = self._session.project, self._session.image
         known = project is not None and name in project.images
-        self._planes = project.planes_in(name) if project and name and known else ()
+        planes = project.planes_in(name) if project and name and known else ()
+        if planes != self._planes:
+            self._rest.stop()  # what the slider was moved to is no plane of this stack
+        self._planes = planes
         self.setVisible(len(self._planes) > 1)
         if name is None or len(self._planes) < 2:
             return
         at = self._planes.index(name)
         with QSignalBlocker(self.slider):
             self.slider.setRange(0, len(self._planes) - 1)
-            self.slider.setValue(at)
-        self._say(at)
+            if not self._rest.isActive():  # else it was moved on while a plane on its way was read
+                self.slider.setValue(at)
+        self._say(self.slider.value())
         self.up.setEnabled(at > 0)
         self.down.setEnabled(at < len(self._planes) - 1)
 

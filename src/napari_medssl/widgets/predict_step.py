@@ -65,7 +65,7 @@ class PredictStep(QWidget):
         self.masks = QPushButton("Save masks as ...")
         self.export = QPushButton("Export weights ...")
         self._lay_out()
-        self.this.clicked.connect(lambda: session.predictions.predict())
+        self.this.clicked.connect(lambda: session.predictions.predict(maps=self.options.kept))
         self.folder.clicked.connect(self._on_folder)
         self.stop.clicked.connect(session.stop)
         self.masks.clicked.connect(self._on_masks)
@@ -120,12 +120,15 @@ class PredictStep(QWidget):
             self.bar.setRange(0, active.total if active.step else 0)
             self.bar.setValue(active.step)
             left = f", {duration(active.eta)} left" if active.rate else ""
-            self.text.setText(f"{active.step} of {active.total} images{left}")
+            done = f"{active.step} of {active.total} images{left}"
+            self.text.setText(done if active.total else "Starting ...")
         elif (
             last is not None
             and last.over
             and last.kind in ("predict", "export")
             and last.job.get("run") == session.predictions.run
+            and session.project is not None
+            and last.job.get("project") == str(session.project.path)
         ):
             self.text.setText(last.outcome)
         else:
@@ -174,7 +177,9 @@ class PredictStep(QWidget):
         session = self._session
         project, run = session.project, session.predictions.run
         if project is not None and run is not None:
-            self._ask(MasksDialog(project, run, parent=self))
+            foreign = session.predictions.foreign
+            classes = project.settings.classes if foreign is None else foreign.classes
+            self._ask(MasksDialog(project, run, classes, parent=self))
 
     def _on_export(self) -> None:
         session = self._session

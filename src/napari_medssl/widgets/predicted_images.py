@@ -70,9 +70,10 @@ class PredictedImages(PerSession):
         """Look again; returns at once."""
         session = self._session
         project, name = session.project, session.predictions.name
-        if project is None or name is None:
+        if project is None or name is None or self._key != (project, name):
+            self._key = None  # nothing of another run is shown as if it were of this one
             self._show(_NOTHING)
-            self._key = None
+        if project is None or name is None:
             return
         if self._work.postponed():
             return

@@ -9,7 +9,8 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
 from napari_medssl.events import Done, Saved
-from napari_medssl.project import read_labels
+from napari_medssl.project import Run, read_labels
+from napari_medssl.project.applied_run import applied_run
 from napari_medssl.widgets.layers import class_colormap, find_layer, mark, marked, remove_layer
 from napari_medssl.widgets.placement import place, transforms
 
@@ -38,6 +39,7 @@ class Predictions(QObject):
 
     asking_changed = Signal()
     applied_changed = Signal()
+    visible_changed = Signal()
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -45,7 +47,9 @@ class Predictions(QObject):
         self._shown: tuple[str, str] | None = None  # name of the predictions, image
         self._project: Project | None = None
         self._foreign: AppliedRun | None = None
-        self._visible = True
+        self._reads = 0  # how often a file was asked for: an older one may come later
+        self.visible = True
+        """Whether the layer is shown; the user hides it in napari's layer list, too."""
         self.asking = False
         """Whether a prediction of one image is awaited."""
         session.image_closing.connect(self._forget)
@@ -86,7 +90,8 @@ class Predictions(QObject):
         maps : sequence of {"probability", "uncertainty"}
             Kept with the prediction.
         """
-        image, name = self._session.image, run or self.name
+        session = self._session
+        project, image, name = session.project, session.image, run or self.name
         run = run or self.run
         if image is None or run is None or name is None:
             return
@@ -96,22 +101,26 @@ class Predictions(QObject):
         def answered(_: dict[str, Any]) -> None:
             self.asking = False
             self.asking_changed.emit()
-            self._session.saved_prediction.emit(name, image)
+            if (
+                session.project is not project
+            ):  # another one may have a run and an image of that name
+                return
+            session.saved_prediction.emit(name, image)
             self._shown = None
             self.refresh()
 
         def failed(problem: object) -> None:
             self.asking = False
             self.asking_changed.emit()
-            self._session.problem.emit(problem)
+            session.problem.emit(problem)
 
-        self._session.request(
+        session.request(
             "predict", run=run, image=image, maps=tuple(maps), on_result=answered, on_failed=failed
         )
 
     def set_visible(self, on: bool) -> None:
         """Show the layer, or hide it; the next image's too."""
-        self._visible = on
+        self.visible = on
         layer = find_layer(self._session.viewer, _ROLE)
         if layer is not None:
             layer.visible = on
@@ -131,8 +140,12 @@ class Predictions(QObject):
             self._forget()
             return
 
+        self._reads += 1
+        number = self._reads
+
         def show(labels: np.ndarray) -> None:
-            if (session.project, self.name, session.image) == (project, name, image):
+            now = (session.project, self.name, session.image, self._reads)
+            if now == (project, name, image, number):
                 self._show(name, image, labels)
 
         session.background(
@@ -155,11 +168,12 @@ class Predictions(QObject):
                 labels,
                 name="prediction",
                 opacity=0.45,
-                visible=self._visible,
+                visible=self.visible,
                 colormap=class_colormap(project.settings.known_classes, background_alpha=0.0),
                 **transforms(picture),
             )
             mark(layer, _ROLE, run=name, image=image)
+            layer.events.visible.connect(self._on_visible)
             above = session.viewer.layers.index(picture) + 1  # over the image, under the labels
             session.viewer.layers.insert(above, layer)
             layer.editable = False
@@ -180,13 +194,37 @@ class Predictions(QObject):
         self._shown = None
         remove_layer(self._session.viewer, _ROLE)
 
+    def _on_visible(self) -> None:
+        layer = find_layer(self._session.viewer, _ROLE)
+        if layer is not None and layer.visible != self.visible:
+            self.visible = layer.visible
+            self.visible_changed.emit()
+
     def _on_project(self) -> None:
         project, layer = self._session.project, find_layer(self._session.viewer, _ROLE)
         if project is not self._project:
             self._project = project
             self.apply(None)
+        elif project is not None and self._foreign is not None:
+            self._look_again(project, self._foreign)
         if project is not None and layer is not None and marked(layer).get("role") == _ROLE:
             layer.colormap = class_colormap(project.settings.known_classes, background_alpha=0.0)
+
+    def _look_again(self, project: Project, foreign: AppliedRun) -> None:
+        """Find out what the classes of another project's run are here, now that the settings changed."""
+
+        def show(found: AppliedRun) -> None:
+            if self._foreign is foreign:
+                self.apply(found)
+
+        def failed(error: BaseException) -> None:
+            if self._foreign is foreign:
+                self.apply(None)
+                self._session.show_error(error, doing=f"applying {foreign.run}")
+
+        self._session.background(
+            lambda: applied_run(project, Run(foreign.run)), on_result=show, on_failed=failed
+        )
 
     def _on_event(self, event: AnyEvent) -> None:
         session, active = self._session, self._session.jobs.last

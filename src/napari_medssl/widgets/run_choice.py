@@ -35,7 +35,7 @@ class RunChoice(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._foreign: list[AppliedRun] = []
+        self._foreign: dict[str, None] = {}  # their paths, in the order in which they were chosen
         self._project: Project | None = None
         self.box = QComboBox()
         self.box.setAccessibleName("Run")
@@ -63,17 +63,19 @@ class RunChoice(QWidget):
         """Show what is true now."""
         session, foreign = self._session, self._session.predictions.foreign
         if session.project is not self._project:
-            self._project, self._foreign = session.project, []
+            self._project, self._foreign = session.project, {}
+        if foreign is not None:
+            self._foreign[foreign.run] = None
         self.box.clear()
         for run in session.usable_runs:
             self._add(run.name, run.name, session.run_list.origins[run.name])
-        for item in self._foreign:
-            self._add(_title(item), item, item.run)
+        for path in self._foreign:
+            self._add(_title(path), Path(path), path)
         if not self.box.count():
             self._add("No run yet", None, "Train one, or apply one of another project")
         self.box.insertSeparator(self.box.count())
         self._add(_OTHER, _OTHER, "Apply a run that was trained in another project to these images")
-        chosen = session.current_run if foreign is None else foreign
+        chosen = session.current_run if foreign is None else Path(foreign.run)
         self.box.setCurrentIndex(
             next((n for n in range(self.box.count()) if self.box.itemData(n) == chosen), 0)
         )
@@ -92,8 +94,6 @@ class RunChoice(QWidget):
             if not found.is_foreign:
                 self._choose(found.name)
                 return
-            if found not in self._foreign:
-                self._foreign.append(found)
             session.predictions.apply(found)
 
         session.background(
@@ -115,16 +115,17 @@ class RunChoice(QWidget):
                 self.apply_folder(folder)
         elif isinstance(data, str):
             self._choose(data)
-        elif data is not None:
-            self._session.predictions.apply(data)
+        elif isinstance(data, Path):
+            self.refresh()  # as above
+            self.apply_folder(data)  # it may have learned more since
 
     def _choose(self, name: str) -> None:
         self._session.predictions.apply(None)
         self._session.choose_run(name)
 
 
-def _title(item: AppliedRun) -> str:
-    path = Path(item.run)
+def _title(run: str) -> str:
+    path = Path(run)
     return f"{path.name} of {path.parent.parent.name}"
 
 

@@ -22,6 +22,19 @@ __all__ = ["RunHandle", "Stand"]
 
 State = Literal["starting", "running", "paused", "stopping", "done", "stopped", "failed"]
 
+_TITLES = {
+    "pretrain": "Pretraining",
+    "finetune": "Fine-tuning",
+    "predict": "Prediction",
+    "embed": "Storing of features",
+    "export": "Export",
+    "resume": "Resumed run",
+    "assess": "Assessment",
+    "evaluate": "Evaluation",
+    "experiment": "Experiment",
+}
+"""What a job is called before it says its own title."""
+
 
 class RunHandle:
     """The state of one job, kept up to date by its events.
@@ -57,8 +70,8 @@ class RunHandle:
 
     @property
     def name(self) -> str:
-        """What to call it in a sentence: the title, or the run, or the kind of job."""
-        return self.title or self.run or self.kind
+        """What to call it in a sentence: the title, or the run, or what kind of job it is."""
+        return self.title or self.run or _TITLES.get(self.kind, self.kind)
 
     def take(self, event: AnyEvent) -> None:
         """Follow one event."""

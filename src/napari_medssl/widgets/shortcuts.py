@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.key_bindings import coerce_keybinding
+
 from napari_medssl.widgets.layers import marked
 
 if TYPE_CHECKING:
@@ -43,5 +45,11 @@ def bind_on_our_layers(
 
     def end() -> None:
         viewer.layers.events.inserted.disconnect(on_inserted)
+        for layer in viewer.layers:
+            for key, function in keys.items():
+                if (
+                    layer.keymap.get(coerce_keybinding(key)) is function
+                ):  # else bound anew meanwhile
+                    layer.bind_key(key, None)
 
     return end

@@ -29,7 +29,7 @@ class ShownPrediction(QWidget):
         self._session = session
         self._maps = PredictionMaps.of(session)
         self.on = QCheckBox("Show")
-        self.on.setChecked(True)
+        self.on.setChecked(session.predictions.visible)
         self.on.setToolTip("Show the prediction over the image")
         self.what = QComboBox()
         self.what.setAccessibleName("What is shown of the prediction")
@@ -45,6 +45,7 @@ class ShownPrediction(QWidget):
         self.what.activated.connect(self._apply)
         session.project_changed.connect(self._fill)
         session.predictions.applied_changed.connect(self._fill)
+        session.predictions.visible_changed.connect(self._on_visible)
         self._fill()
 
     def _fill(self) -> None:
@@ -56,13 +57,19 @@ class ShownPrediction(QWidget):
             self.what.addItem(text, MapChoice("probability", text.lower(), info.value))
         self.what.addItem("Uncertainty", MapChoice("uncertainty", "uncertainty"))
         self.what.setCurrentIndex(max(0, self.what.findText(chosen)))
-        self._apply()
+        if self.what.currentData() != self._maps.choice:
+            self._apply()
 
     def _classes(self) -> tuple[ClassInfo, ...]:
         project, foreign = self._session.project, self._session.predictions.foreign
         if foreign is not None:
             return foreign.classes
         return project.settings.classes if project is not None else ()
+
+    def _on_visible(self) -> None:
+        """Follow napari's layer list; while a map is shown the labels are hidden anyway."""
+        if self.what.currentData() is None:
+            self.on.setChecked(self._session.predictions.visible)
 
     def _apply(self) -> None:
         choice: MapChoice | None = self.what.currentData()

@@ -23,6 +23,8 @@ from napari_medssl.widgets.theme import set_role
 from napari_medssl.widgets.where_box import WhereBox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_medssl.explore.suggest import Suggestion
     from napari_medssl.widgets.session import Session
 
@@ -125,21 +127,22 @@ class SuggestBar(QWidget):
         self._fill_menu(others[:_OTHERS])
 
     def _show_sentence(self) -> None:
-        text = self._sentence()
-        self.text.setText(text)
-        self.text.setToolTip(f"{text}\n{self._basis()}".strip())
+        self.text.setText(self._sentence(name_of=_very_short))
+        self.text.setToolTip(f"{self._sentence()}\n{self._basis()}".strip())
 
-    def _sentence(self) -> str:
+    def _sentence(self, *, name_of: Callable[[str], str] = str) -> str:
         suggestions, image, best = self.suggestions, self._session.image, self.suggestions.best
         job = self._store.job
         if job is not None and suggestions.stand != "ready":
+            if not job.total:
+                return "Storing features: starting ..."
             return f"Storing features: {job.step} of {job.total} images."
         if suggestions.stand == "no run":
             return "Suggestions compare features: pretrain a network first."
         if suggestions.stand == "not stored":
             standing = self._store.standing
             why = standing.why if standing is not None else ""
-            return why or "No features are stored to compare images by."
+            return why or "No features are stored yet."
         if suggestions.stand == "failed":
             return suggestions.why
         if suggestions.stand == "looking" and best is None:
@@ -152,7 +155,7 @@ class SuggestBar(QWidget):
             return f"This image: {reason}."
         if best is None:
             return "Every image with stored features is annotated."
-        return f"Next: {best.image}, {best.why}."
+        return f"Next: {name_of(best.image)}, {best.why}."
 
     def _basis(self) -> str:
         """Say by what images are compared, for the tooltip."""
@@ -185,5 +188,10 @@ class SuggestBar(QWidget):
         self.toggle_where()
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:12]}...{name[-13:]}"
+def _short(name: str, most: int = 28) -> str:
+    half = (most - 3) // 2
+    return name if len(name) <= most else f"{name[:half]}...{name[half + 3 - most :]}"
+
+
+def _very_short(name: str) -> str:
+    return _short(name, 17)  # the reason must be seen beside it

@@ -108,6 +108,7 @@ class Suggestions(PerSession):
         session.images_changed.connect(self._ask_anew)
         session.runs_changed.connect(self._on_runs)
         session.labels_changed.connect(self._on_labels)
+        Annotator.of(session).store.written.connect(self._on_written)
         session.overview.changed.connect(self._drop_annotated)
         session.image_changed.connect(self._on_image)
         session.run_event.connect(self._on_event)
@@ -206,7 +207,7 @@ class Suggestions(PerSession):
 
         def failed(error: BaseException) -> None:
             self._end_activity()
-            if isinstance(error, StoppedError):
+            if isinstance(error, StoppedError) or self._asked != asked:
                 return  # something else is asked, or the window closes
             problem = Problem.of(error, doing="choosing what to annotate next")
             self.why, self.stand, self._wanted = problem.sentence, "failed", False
@@ -270,6 +271,10 @@ class Suggestions(PerSession):
 
     def _on_labels(self) -> None:
         self._stale = True
+
+    def _on_written(self, image: str) -> None:
+        if image != self.session.image:  # it was left before its strokes were on the disk
+            self.refresh()
 
     def _on_image(self) -> None:
         if self._stale or (not self.list and self.stand == "ready"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox
 
+from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.object_editor import ObjectEditor
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.widgets.session import Session
 
-__all__ = ["ask_about_unsaved", "flush_all"]
+__all__ = ["ask_about_unsaved", "check_saved", "flush_all", "save_all"]
 
 
 def flush_all(session: Session) -> dict[str, BaseException]:
@@ -32,6 +33,29 @@ def flush_all(session: Session) -> dict[str, BaseException]:
     for keeper in _keepers(session):
         failed |= keeper.flush()
     return failed
+
+
+def save_all(session: Session) -> None:
+    """Send labels and objects to the disk; returns at once, what follows in the lane ``saving`` finds them there."""
+    for keeper in _keepers(session):
+        keeper.saving.save()
+
+
+def check_saved(session: Session) -> None:
+    """Refuse to go on from what is on the disk while something newer cannot be written.
+
+    Raises
+    ------
+    MedsslError
+        If that is so.
+    """
+    unsaved = dict.fromkeys(name for keeper in _keepers(session) for name in keeper.store.unsaved)
+    if unsaved:
+        names = ", ".join(list(unsaved)[:3]) + (" and others" if len(unsaved) > 3 else "")
+        raise MedsslError(
+            f"What you painted last on {names} is not saved, so nothing can learn from it.",
+            advice="Make room on the disk, or make the project's folder writable, then try again.",
+        )
 
 
 def ask_about_unsaved(

@@ -38,13 +38,11 @@ class ViewMemory(QObject):
         super().__init__(session)
         self._session = session
         self._project: Project | None = None
-        self._looks: OrderedDict[str, Look] = (
-            OrderedDict()
-        )  # by file; the one looked at last comes last
-        self._at_first: tuple[str, Look] | None = (
-            None  # the file of the open image, and how it came
-        )
-        self._at_last: tuple[str, Look] | None = None  # that of the image before, and how it went
+        # by file; the one looked at last comes last
+        self._looks: OrderedDict[str, Look] = OrderedDict()
+        # the file of the open image, and how it came; that of the image before, and how it went
+        self._at_first: tuple[str, Look] | None = None
+        self._at_last: tuple[str, Look] | None = None
         self._stored = False  # whether the file was read, and may be written
         session.project_changed.connect(self._on_project)
         session.image_changed.connect(self._on_image)
@@ -101,9 +99,8 @@ class ViewMemory(QObject):
             self._remember(meanwhile)
             self._stored = True
             name, before = self._at_first or ("", None)
-            if (
-                name in looks and before == self._now()
-            ):  # shown before it was known, not touched since
+            # shown before it was known, not touched since
+            if name in looks and before == self._now():
                 self._restore(name)
 
         # where it cannot be read it is not written either: it may be of a newer version
@@ -171,9 +168,8 @@ class ViewMemory(QObject):
         looks = dict(self._looks)
 
         def failed(error: BaseException) -> None:
-            self._stored = (
-                False  # said once, not with every image; within the session they are kept
-            )
+            # said once, not with every image; within the session they are kept
+            self._stored = False
             self._session.show_error(error, doing="remembering how the images were looked at")
 
         self._session.background(

@@ -134,6 +134,20 @@ def test_features_of_another_network_or_image_are_not_used(project: Project, run
     assert (answer.missing, answer.stride) == (("c.png", "a.png"), None)
 
 
+def test_an_image_that_changes_while_it_is_open_is_asked_for_once(
+    project: Project, run: Run, tmp_path: Path
+) -> None:
+    write_store(project, run, NAMES)
+    project.annotations.write("a.png", strokes_in("a.png", 0).labels)
+    live = LiveProject(project, run)
+    assert right(live, "b.png")
+    os.utime(project.image_path("b.png"), ns=(1, 1))
+    made = tmp_path / "b.npy"
+    np.save(made, cells_of("b.png"))
+    live.add("b.png", made, STRIDE)  # of the file as it is now
+    assert right(live, "b.png")
+
+
 def test_nothing_is_computed_anew_while_nothing_changed(project: Project, run: Run) -> None:
     write_store(project, run, NAMES)
     project.annotations.write("b.png", strokes_in("b.png", 0, (1,)).labels)

@@ -92,7 +92,9 @@ class AnnotationTask(Task):
         self._check(labels)
         self._labels = labels
         # what taught the network before would flatter it: only the others validate, if there are any
-        self._validating = {name: labels[name] for name in images if name not in seen} or labels
+        unseen = {name: labels[name] for name in images if name not in seen}
+        self._validating = unseen or labels
+        self._flattered = bool(seen) and not unseen
         held = hold_out(self._validating, share=config.held_out, seed=seed)
         self._held = {name: held.get(name, np.zeros(labels[name].shape, bool)) for name in images}
         self._both = in_both(labels, self._held)
@@ -129,6 +131,10 @@ class AnnotationTask(Task):
             if len(held) >= IMAGES_FOR_HOLD_OUT:
                 where += ", since no choice of whole images has every class on both sides"
         note = f"Held out for validation: {pixels:,} annotated pixels ({where})."
+        if self._flattered:
+            note += (
+                " The network has learned from all of these images before, so its scores flatter."
+            )
         for info in self.model.spec.classes:
             if info.value in self._both:
                 note += f" The only pixel of {info.name} is learned from as well."
