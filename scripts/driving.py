@@ -10,7 +10,7 @@ import napari
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QCheckBox
 
 from napari_medssl.widgets.workspace import Workspace
 
@@ -68,6 +68,8 @@ class DrivenWindow:
         name = getattr(widget, "text", widget.objectName)() or type(widget).__name__
         self.wait(until=widget.isEnabled, limit=60, what=f"{name} can be clicked")
         place = widget.rect().center() if at is None else at
+        if at is None and isinstance(widget, QCheckBox):
+            place.setX(12)  # beside its words a wide one cannot be clicked
         if not widget.isVisible() or not widget.visibleRegion().contains(place):
             raise LookupError(f"{name} is not in sight.")
         QTest.mouseClick(widget, LEFT, NONE, place)

@@ -23,7 +23,7 @@ import numpy as np
 from driving import LEFT, NONE, DrivenWindow
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLineEdit
 from scipy import ndimage
 from skimage.io import imread
 
@@ -89,7 +89,6 @@ class Walk(DrivenWindow):
         super().__init__(out, theme=theme)
         self._masks = masks
         self._rows: list[tuple[str, int, int, float]] = []
-        self._rng = np.random.default_rng(3)
 
     @property
     def annotate(self) -> AnnotateStep:
@@ -102,7 +101,7 @@ class Walk(DrivenWindow):
         self.screen_shot("00-empty")
         self.pretrain(images, steps=steps, threads=threads)
         self.suggest()
-        self.scribble()
+        self.scribble("06-scribbles")
         self.see_live()
         self.finish_image()
         self.train()
@@ -167,9 +166,9 @@ class Walk(DrivenWindow):
             self.press(KEY.Key_H)
             self.wait(until=lambda: bar.where_box.shown, limit=5)
 
-    def scribble(self) -> None:
+    def scribble(self, name: str) -> None:
         """Paint a stroke of each class, with the mouse."""
-        with self.step("A stroke on a nucleus, one on background", "06-scribbles"):
+        with self.step("A stroke on a nucleus, one on background", name):
             nuclei = ndimage.binary_erosion(self.truth() > 0, iterations=2)
             self.paint("nucleus", nuclei)
             self.paint("background", ndimage.binary_erosion(self.truth() == 0, iterations=5))
@@ -215,7 +214,7 @@ class Walk(DrivenWindow):
             self.wait(until=lambda: session.image != before, limit=60)
             live = LivePredictor.of(session)
             self.wait(until=lambda: live.result is not None, limit=60)
-        self.scribble()
+        self.scribble("15-scribbles")
         second = session.image
         with self.step("Train and show next (Shift+T)", "18-next"):
             self.wait(until=learn.train.isEnabled, limit=60)
@@ -237,6 +236,13 @@ class Walk(DrivenWindow):
             self.click(page.taking.button, QPoint(20, page.taking.button.height() // 2))
             preview = ObjectPreview.of(self.session)
             self.wait(until=lambda: preview.found is not None, limit=60)
+        with self.step("Leave out specks: area from 30 px", "21-no-specks"):
+            area = page.take.smallest
+            self.click(area.findChild(QLineEdit))
+            self.press(KEY.Key_A, Qt.KeyboardModifier.ControlModifier)
+            self.write("30")
+            self.press(KEY.Key_Return)
+            self.wait(until=lambda: preview.settings.smallest == 30 and preview.found is not None)
         with self.step("Take them", "22-taken"):
             self.click(page.take.add)
             self.wait(until=lambda: len(editor.rows) > 0, limit=30)
@@ -304,7 +310,7 @@ class Walk(DrivenWindow):
             self.wait(until=lambda: session.active is None)
         with self.step("Show the uncertainty", "44-uncertainty"):
             self.choose(step.shown.what, "Uncertainty")
-            self.wait(until=lambda: session.layer("map") is not None, limit=30)
+            self.wait(until=lambda: session.layer("uncertainty") is not None, limit=30)
         with self.step("Save masks as ...", "45-masks"):
             self.click(step.masks)
             self.wait(until=lambda: self.dialog() is not None, limit=10)
@@ -340,11 +346,15 @@ class Walk(DrivenWindow):
 
     def in_sight(self, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Leave out the pixels that the canvas does not show."""
-        shown = np.zeros_like(where)
-        for y, x in np.argwhere(where):
-            shown[y, x] = (
-                self.canvas.rect().adjusted(30, 30, -30, -30).contains(self.place_of((y, x)))
-            )
+        rows, columns = np.indices(where.shape)
+        first, last = self.place_of((0, 0)), self.place_of(where.shape)
+        height, width = self.canvas.height(), self.canvas.width()
+        down = first.y() + rows * (last.y() - first.y()) / where.shape[0]
+        across = first.x() + columns * (last.x() - first.x()) / where.shape[1]
+        inside = (abs(down - height / 2) < height / 2 - 30) & (
+            abs(across - width / 2) < width / 2 - 30
+        )
+        shown = where & inside
         return shown if shown.any() else where
 
     def click_menu(self, button: object, text: str) -> None:

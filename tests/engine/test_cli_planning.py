@@ -38,7 +38,8 @@ def test_recommend_says_the_same_in_shell_and_engine(
     assert engine.headline().startswith("MedSASS, MobileNetV2, 64 px, batch 8, ")
     assert napari_medssl.recommend(project.path, method="dicoh").facts == engine.facts
     assert main(["recommend", str(project.path), "--method", "magic"]) == 2
-    assert "known: dicoh, medsass, pix2rep, pix2rep_v2" in capsys.readouterr().err
+    known = capsys.readouterr().err.partition("known: ")[2]
+    assert {"dicoh", "medsass", "pix2rep", "pix2rep_v2"} <= set(known.strip(" .\n").split(", "))
 
 
 def test_pretrain_takes_what_is_recommended_unless_told_otherwise(project: Project) -> None:

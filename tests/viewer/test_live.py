@@ -188,6 +188,13 @@ def test_the_stored_prediction_makes_room_and_comes_back(session, until) -> None
     assert session.prediction_layer.visible
     live.set_on(True)
     until(lambda: live.result is not None)
+    session.labels_layer.data_setitem(np.nonzero(session.labels_layer.data), 0)
+    until(lambda: live.result is None)
+    assert session.prediction_layer.visible  # there is nothing to make room for
+    paint(session, 1)
+    paint(session, 2)
+    until(lambda: live.result is not None)
+    assert not session.prediction_layer.visible
     session.prediction_layer.visible = True  # by its eye
     paint(session, 1)
     until(lambda: live.result is not None)

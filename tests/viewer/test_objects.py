@@ -98,7 +98,7 @@ def test_painted_objects_have_an_id_each_and_the_class(page, until) -> None:
     assert set(np.unique(ids(page))) == {0, 1, 2}
     np.testing.assert_array_equal(classes(page) == 2, ids(page) > 0)
     until(lambda: [(row.number, row.value) for row in editor.rows] == [(1, 2), (2, 2)])
-    assert page.status.text().startswith("Object 2 is selected: ")
+    assert page.status.text().startswith("Object 2: ")
 
     editor.layer.mode = "erase"
     stroke(page, (30, 10), (30, 20))

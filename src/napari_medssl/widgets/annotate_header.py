@@ -74,7 +74,7 @@ class AnnotateHeader(QWidget):
         self.planes = PlaneBar(self._session)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column.setSpacing(2)
         column.addLayout(row(self.name, self.place, stretch=self.name))
         column.addLayout(row(self.status, self.saved, self.done, stretch=self.saved))
         column.addWidget(self.planes)

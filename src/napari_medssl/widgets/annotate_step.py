@@ -57,7 +57,7 @@ class AnnotateStep(QWidget):
         painting = QWidget()
         column = QVBoxLayout(painting)
         column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column.setSpacing(2)
         column.addWidget(self.classes)
         column.addWidget(self.tools)
         self.pages: dict[str, QWidget] = {"Classes": painting}

@@ -62,7 +62,7 @@ class AnnotateTools(QWidget):
         )
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column.setSpacing(2)
         column.addWidget(self.layer_gone)
         column.addLayout(row(self.rest, self.copy, self.only, stretch=self.copy))
         column.addLayout(row(self.pick, self.overwrite, stretch=self.overwrite))

@@ -49,7 +49,7 @@ def rest_is_background(annotator: Annotator) -> None:
         annotator.say("Every pixel is annotated already.")
         return
     layer.data_setitem(free, BACKGROUND)
-    annotator.say(f"{free[0].size:,} pixels became background. Ctrl+Z takes it back.")
+    annotator.say(f"{free[0].size:,} pixels became background; Ctrl+Z undoes it.")
 
 
 # -- other images --------------------------------------------------------------------------------

@@ -187,6 +187,4 @@ def _fill(
         annotator.say(f"Nothing to take: all of it is annotated already.{left_out}")
         return
     layer.data_setitem(where, prediction[where].astype(layer.data.dtype))
-    annotator.say(
-        f"{where[0].size:,} pixels were taken from {words}. Ctrl+Z takes them back.{left_out}"
-    )
+    annotator.say(f"{where[0].size:,} pixels taken from {words}. Ctrl+Z undoes it.{left_out}")

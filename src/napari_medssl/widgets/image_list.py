@@ -12,7 +12,15 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QListView, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QListView,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medssl.widgets.theme import set_role
 
@@ -99,6 +107,8 @@ class ImageList(QWidget):
         self.view.setUniformItemSizes(True)
         self.view.setSpacing(1)
         self.view.setMinimumHeight(90)
+        # the room that is left, and no scroll bar around the step before its rows are scrolled
+        self.view.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.view.setAccessibleName("Images of the project")

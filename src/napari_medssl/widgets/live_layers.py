@@ -59,12 +59,14 @@ class LiveLayers(QObject):
             self._add(_LABELS, self._new_labels(prediction))
         elif self._drawn is not prediction:
             self._renew(_LABELS, layer, prediction.labels)
+        first = self._drawn is None or not self._open
         if self._drawn is not prediction or not self._open:
             self._drawn = prediction
             self._draw_uncertainty()
         if not self._open:
             self._open = True
             self._set_visible(True)
+        if first:
             self._hide_stored()
 
     def set_outlines(self, on: bool) -> None:
@@ -88,14 +90,15 @@ class LiveLayers(QObject):
             return
         self._open = False
         self._set_visible(False)
-        stored, self._hidden = self._hidden, None
-        if stored is not None and stored in self._session.viewer.layers:
-            stored.events.visible.disconnect(self._on_eye)
-            stored.visible = True
+        self._show_stored()
 
     def empty(self) -> None:
-        """Forget what is shown; the layers stay for what comes next, as far as they are seen."""
+        """Forget what is shown; the layers stay for what comes next, as far as they are seen.
+
+        Until then the stored prediction is seen: nothing is there that it would have to make room for.
+        """
         self._drawn = None
+        self._show_stored()
         for role in (_LABELS, _UNCERTAINTY):
             layer = self._layer(role)
             if layer is None:
@@ -199,11 +202,20 @@ class LiveLayers(QObject):
 
     def _hide_stored(self) -> None:
         layer = self._layer("prediction")
+        if layer is None or layer is self._hidden:
+            return
         # made anew, as hidden as the one before: it takes its place
-        if layer is not None and (layer.visible or self._hidden is not None):
+        if layer.visible or self._hidden is not None:
             layer.visible = False
             layer.events.visible.connect(self._on_eye)
             self._hidden = layer
+
+    def _show_stored(self) -> None:
+        stored = self._hidden
+        if stored is not None and stored in self._session.viewer.layers:
+            self._hidden = None
+            stored.events.visible.disconnect(self._on_eye)
+            stored.visible = True
 
     def _on_eye(self) -> None:
         """Leave the layer alone from now on: the user wants to see it."""
@@ -212,5 +224,10 @@ class LiveLayers(QObject):
             self._hidden = None
 
     def _on_inserted(self, event: Any) -> None:
-        if self._open and marked(event.value).get("role") == "prediction":
+        if not self._open or marked(event.value).get("role") != "prediction":
+            return
+        if self._drawn is not None:
             self._hide_stored()
+        elif self._hidden is not None:  # made anew, as hidden as the one before was
+            self._hidden = None
+            event.value.visible = True

@@ -81,7 +81,7 @@ def merge_selected(editor: ObjectEditor) -> None:
     kept, count = min(editor.selected), len(editor.selected)
     editor.change(merged)
     editor.select([kept])
-    editor.say(f"{count} objects are now object {kept}. Ctrl+Z takes it back.")
+    editor.say(f"{count} objects are now object {kept}; Ctrl+Z undoes it.")
 
 
 def split_selected(editor: ObjectEditor) -> None:
@@ -111,10 +111,10 @@ def split_selected(editor: ObjectEditor) -> None:
         first = new_id(now.data)
         editor.change(pieces)
         editor.select([number, *range(first, int(pieces.max()) + 1)])
-        editor.say(f"Object {number} is cut into {len(editor.selected)}. Ctrl+Z takes it back.")
+        editor.say(f"Object {number} is cut into {len(editor.selected)}; Ctrl+Z undoes it.")
 
     marks.draw_line(cut)
-    editor.say(f"Draw a line across object {number}, from outside to outside. K again: do not.")
+    editor.say(f"Draw a line right across object {number} (K: do not).")
 
 
 def delete_selected(editor: ObjectEditor) -> None:

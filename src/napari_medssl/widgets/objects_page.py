@@ -242,7 +242,7 @@ class ObjectsPage(QWidget):
         if not rows:
             return f"Object {selected[0]} is selected."
         name = self.table.objects.class_name(rows[0])
-        return f"Object {selected[0]} is selected: {name}, {rows[0].area:,} pixels."
+        return f"Object {selected[0]}: {name}, {rows[0].area:,} pixels."
 
     def _list(self) -> None:
         names = {item.value: item.name for item in self.editor.annotator.classes}

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.export_dialog import ExportDialog
 from napari_medssl.widgets.image_list import ImageList
+from napari_medssl.widgets.live import LivePredictor
 from napari_medssl.widgets.masks_dialog import MasksDialog
 from napari_medssl.widgets.predict_options import PredictOptions
 from napari_medssl.widgets.predicted_images import PredictedImages
@@ -83,6 +84,11 @@ class PredictStep(QWidget):
         ):
             signal.connect(self.refresh)
         self._on_predicted()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Leave the live prediction: what is looked at here are the stored ones, which it hides."""
+        super().showEvent(event)
+        LivePredictor.of(self._session).set_on(False)
 
     def refresh(self, _: object = None) -> None:
         """Bring buttons and progress up to date."""

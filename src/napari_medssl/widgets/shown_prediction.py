@@ -42,7 +42,7 @@ class ShownPrediction(QWidget):
         row.addWidget(self.on)
         row.addWidget(self.what, 1)
         self.on.toggled.connect(self._apply)
-        self.what.activated.connect(self._apply)
+        self.what.activated.connect(self._on_chosen)
         session.project_changed.connect(self._fill)
         session.predictions.applied_changed.connect(self._fill)
         session.predictions.visible_changed.connect(self._on_visible)
@@ -70,6 +70,11 @@ class ShownPrediction(QWidget):
         """Follow napari's layer list; while a map is shown the labels are hidden anyway."""
         if self.what.currentData() is None:
             self.on.setChecked(self._session.predictions.visible)
+
+    def _on_chosen(self) -> None:
+        """Show it: nobody chooses what is not to be seen."""
+        self.on.setChecked(True)
+        self._apply()
 
     def _apply(self) -> None:
         choice: MapChoice | None = self.what.currentData()

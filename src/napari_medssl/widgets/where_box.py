@@ -103,7 +103,7 @@ def _drawn(box: Box, picture: Image) -> Shapes:
             "string": ["", _TEXT],
             "anchor": "upper_left",
             "translation": (0.12 * side, 0.03 * side),  # within the box, which may lie at the edge
-            "color": "#d55e00",  # stands out on dark and bright images
+            "color": "#3a9bdc",  # stands out on dark and bright images, and on the first class
             "size": 10,
         },
         name="where to look",

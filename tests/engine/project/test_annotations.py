@@ -49,7 +49,7 @@ def test_a_rewritten_file_is_counted_anew(project: Project) -> None:
     ("labels", "reason"),
     [
         (np.zeros((40, 32), int), r"have shape \(40, 32\), the image has \(32, 40\)"),
-        (np.full((32, 40), 3), r"hold the value 3; this project has 0 \(not annotated\) to 2"),
+        (np.full((32, 40), 3), r"hold the value 3; this project has 0 \(not annotated\) and 1, 2"),
         (np.full((32, 40), -1), "hold the value -1"),
         (np.zeros((32, 40)), "float64"),
     ],
