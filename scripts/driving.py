@@ -82,7 +82,7 @@ class DrivenWindow:
         view = box.view()
         row = next(n for n in range(box.count()) if text in box.itemText(n))
         index = box.model().index(row, box.modelColumn())
-        self.wait(seconds=0.3)
+        self.wait(seconds=0.8)  # for a moment the list takes no click: it may be half a double one
         self.click(view.viewport(), view.visualRect(index).center())
 
     def press(self, key: Qt.Key, modifier: Qt.KeyboardModifier = NONE) -> None:
