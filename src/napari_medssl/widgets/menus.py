@@ -25,7 +25,10 @@ _PLUGIN = "napari-medssl"
 
 def segment_layer() -> None:
     """Open the workspace where the open image is segmented, or at the first step towards that."""
-    _open("Predict", "Finetune", "Annotate")
+    steps = ("Predict", "Finetune", "Annotate")
+    # Predict is possible before anything is trained, for runs of other projects; nobody asked for one of those here
+    trained = Session.of(_viewer()).current_run is not None
+    _open(*(steps if trained else steps[1:]))
 
 
 def annotate_layer() -> None:
