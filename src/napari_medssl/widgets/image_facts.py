@@ -78,6 +78,7 @@ class ImageFacts(PerSession):
         self._project: Project | None = None
         self._compared: dict[str, _Compared] = {}  # of each score
         self._due: set[str] = set()  # to be compared again
+        self._looked = False  # so that no score is shown before it is known whether it flatters
         self._meanwhile: list[tuple[str, str]] = []  # (run, image), since the last look began
         self._done: frozenset[str] = frozenset()
         self._listing = OneByOne(session, self.refresh)
@@ -107,6 +108,7 @@ class ImageFacts(PerSession):
             self.predicted, self.predicted_by_others = set(found.predicted), set(found.by_others)
             self.uncertainty = found.uncertainty
             self.taught, self.remark = found.taught, found.remark
+            self._looked = True
             for its_run, image in self._meanwhile:
                 self._add(its_run, image)
             self.changed.emit()
@@ -121,7 +123,7 @@ class ImageFacts(PerSession):
         self._listing.start(lambda: _find(project, run, folder), on_result=show, on_failed=failed)
 
     def _forget(self, project: Project | None, run: str | None) -> None:
-        self._project, self.run = project, run
+        self._project, self.run, self._looked = project, run, False
         self.predicted, self.predicted_by_others, self.taught = set(), set(), frozenset()
         self.uncertainty, self.remark = {}, ""
         self.scores, self._compared, self._due = {}, {}, set()
@@ -152,7 +154,7 @@ class ImageFacts(PerSession):
     def _score(self) -> None:
         """Compare what is done and predicted, a few images at a time."""
         project, run = self._project, self.run
-        if project is None or run is None or self._scoring.postponed():
+        if project is None or run is None or not self._looked or self._scoring.postponed():
             return
         possible = self._done & self.predicted
         for name in self.scores.keys() - possible:
