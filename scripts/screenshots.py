@@ -118,6 +118,7 @@ class Tour(DrivenWindow):
         self.wait(until=lambda: session.image == session.project.images[1])
         self.wait(until=lambda: session.prediction_layer is not None)
         self.shot("predict")
+        self.evaluate(images.with_name("masks"), truths)
 
         self.workspace.open_step("Explore")
         explorer, similar = content["Explore"].explorer, content["Explore"].sections["Similar"]
@@ -142,6 +143,26 @@ class Tour(DrivenWindow):
         self.explore_folder()
         self.viewer.close()
         self.wait(seconds=0.2)
+
+    def evaluate(self, masks: Path, truths: dict[str, np.ndarray]) -> None:
+        """Score the run against true masks and open the worst image; without such masks there is nothing to show."""
+        if not truths:
+            return
+        masks.mkdir()
+        for name, truth in truths.items():
+            tifffile.imwrite(masks / name, (truth > 0).astype(np.uint8))
+        self.workspace.open_step("Evaluate")
+        step = self.workspace.steps["Evaluate"].content
+        step.truth.use_folder(masks)
+        self.wait(until=step.evaluate.isEnabled)
+        step.evaluate.click()
+        self.wait(until=lambda: self.session.active is not None)
+        self.wait(until=lambda: self.session.active is None)
+        table = step.pages["Images"].table
+        self.wait(until=lambda: table.scores.rowCount() > 0)
+        table.setCurrentIndex(table.model().index(0, 0))
+        self.wait(until=lambda: self.session.layer("errors") is not None)
+        self.shot("evaluate")
 
     def explore_folder(self) -> None:
         """Show the sections of Explore that look at the folder and at several runs."""

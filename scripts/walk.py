@@ -27,6 +27,7 @@ from qtpy.QtWidgets import QApplication, QLineEdit
 from scipy import ndimage
 from skimage.io import imread
 
+from napari_medssl.evaluate.error_map import Outcome
 from napari_medssl.widgets.live import LivePredictor
 from napari_medssl.widgets.masks_dialog import MasksDialog
 from napari_medssl.widgets.navigator import Navigator
@@ -108,6 +109,7 @@ class Walk(DrivenWindow):
         self.make_objects()
         self.look_at_table()
         self.predict()
+        self.evaluate()
         self.viewer.close()
         self.wait(seconds=0.2)
 
@@ -175,7 +177,7 @@ class Walk(DrivenWindow):
 
     def see_live(self) -> None:
         """Turn on the live prediction, and its looks."""
-        live, bar = LivePredictor.of(self.session), self.annotate.below[0]
+        live, bar = LivePredictor.of(self.session), self.annotate.live
         with self.step("Live prediction (L)", "07-live"):
             self.press(KEY.Key_L)
             self.wait(until=lambda: live.result is not None, limit=120)
@@ -208,7 +210,7 @@ class Walk(DrivenWindow):
 
     def train(self) -> None:
         """Annotate a second image by strokes, train, and be shown the next."""
-        session, learn, before = self.session, self.annotate.below[1], self.session.image
+        session, learn, before = self.session, self.annotate.below[0], self.session.image
         with self.step("Suggest next (G), with its live prediction", "15-second"):
             self.press(KEY.Key_G)
             self.wait(until=lambda: session.image != before, limit=60)
@@ -236,7 +238,7 @@ class Walk(DrivenWindow):
             self.click(page.taking.button, QPoint(20, page.taking.button.height() // 2))
             preview = ObjectPreview.of(self.session)
             self.wait(until=lambda: preview.found is not None, limit=60)
-        with self.step("Leave out specks: area from 30 px", "21-no-specks"):
+        with self.step("Leave out more specks: area from 30 px", "21-no-specks"):
             area = page.take.smallest
             self.click(area.findChild(QLineEdit))
             self.press(KEY.Key_A, Qt.KeyboardModifier.ControlModifier)
@@ -318,6 +320,41 @@ class Walk(DrivenWindow):
             self.click(self.dialog().save)
             self.wait(until=lambda: session.active is not None)
             self.wait(until=lambda: session.active is None)
+
+    def evaluate(self) -> None:
+        """Score the run against the true masks, look at the worst image, and at what the features are worth."""
+        session = self.session
+        with self.step("Evaluate", "50-evaluate"):
+            self.open_step("Evaluate")
+            step = self.workspace.steps["Evaluate"].content
+            step.truth.use_folder(self._masks)  # what the dialog of the system calls
+            self.clicks += 2
+            self.wait(until=step.evaluate.isEnabled, limit=30)
+        page = step.pages["Images"]
+        with self.step("Score it", "51-scores"):
+            self.click(step.evaluate)
+            self.wait(until=lambda: session.active is not None)
+            self.wait(until=lambda: session.active is None)
+            self.wait(until=page.table.isVisible, limit=20)
+        with self.step("The worst image", "52-worst"):
+            table = page.table
+            self.click(table.viewport(), table.visualRect(table.model().index(0, 0)).center())
+            self.wait(until=lambda: session.layer("errors") is not None, limit=30)
+        with self.step("Only what is missed", "53-missed"):
+            for outcome in (Outcome.RIGHT, Outcome.TOO_MUCH):
+                self.click(page.outcomes[outcome])
+        with self.step("Spread of the scores", "54-spread"):
+            self.click(page.spread.button, QPoint(20, page.spread.button.height() // 2))
+        with self.step("Features, assessed", "55-features"):
+            self.click(step.tabs, step.tabs.tabRect(1).center())
+            features = step.pages["Features"]
+            self.click(features.assess)
+            self.wait(until=lambda: session.active is not None)
+            self.wait(until=lambda: session.active is None)
+            self.wait(until=features.table.isVisible, limit=20)
+        with self.step("Class activation map", "56-activation"):
+            self.click(features.show_map)
+            self.wait(until=lambda: session.layer("activation") is not None, limit=120)
 
     # -- what a user does ------------------------------------------------------------------------
 

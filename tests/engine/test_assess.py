@@ -70,6 +70,9 @@ def test_everything_that_a_project_allows(project: Project, tuned: Run) -> None:
     ]
     assert found.neighbourhood is not None
     assert found.neighbourhood.expected == pytest.approx(0.4)  # two of the five others are alike
+    assert found.classification is not None
+    assert set(found.classification.recalls) == {"a", "b"}
+    assert found.classification.chance == 0.5
     assert {pair.image for pair in found.relatives} == set(project.images)
     assert all(pair.image != pair.nearest for pair in found.relatives)
     assert found.spread is not None

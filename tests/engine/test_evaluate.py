@@ -163,6 +163,26 @@ def test_without_masks_the_annotations_that_did_not_teach_are_truth(
     project.annotations.clear("b_0.png")
 
 
+def test_objects_that_were_drawn_are_truth_where_they_are_known_as_a_whole(
+    project: Project, run: Run, place: Path
+) -> None:
+    name, truth = "c_0.png", load_truth(project, place / "masks", masks_as="instances")
+    project.annotations.write(name, truth[name])
+    project.objects.write(name, truth.objects(name))
+    found = evaluate(project, run=run.name, objects="connected", device="cpu")
+    assert found.objects is not None
+    shared = overlaps(read_ids(project.predicted_objects_path(run.name, name)), truth.objects(name))
+    assert [image.aji_plus for image in found.objects.images] == [pytest.approx(aji_plus(shared))]
+    labels = truth[name].copy()
+    labels[:, 32:] = 0  # only a part is annotated
+    project.annotations.write(name, labels)
+    found = evaluate(project, run=run.name, objects="connected", device="cpu")
+    assert found.objects is None
+    assert any("c_0.png cannot be scored by them" in note for note in found.notes)
+    project.annotations.clear(name)
+    project.objects.clear(name)
+
+
 def test_the_shell_says_it_and_refuses(
     project: Project, run: Run, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

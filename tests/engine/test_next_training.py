@@ -89,10 +89,17 @@ def test_a_run_is_not_gone_on_from_where_much_differs(taught: Project) -> None:
 
     taught.annotations.clear(taught.images[3])
     assert "annotations that are gone" in next_training(taught, taught.runs()).why
-    ids = np.zeros(taught.shape(taught.images[0]), np.int32)
-    ids[20:40, 20:40] = 1
-    taught.objects.write(taught.images[0], ids)
+    first = taught.images[0]
+    ids = np.zeros(taught.shape(first), np.int32)
+    ids[20:40, 20:39] = 1  # the rest of that area may belong to it
+    taught.objects.write(first, ids)
+    half = next_training(taught, taught.runs())
+    assert half.why_objects.startswith("Learns classes alone: no drawn object")
+    assert half.job(taught)["training"] == {}
+    ids[20:40, 39] = 2
+    taught.objects.write(first, ids)
     drawn = next_training(taught, taught.runs())
+    assert drawn.why_objects == ""
     assert drawn.why.endswith("did not learn objects.")
     assert drawn.job(taught)["training"] == {"objects": True}
     classes = taught.settings.classes

@@ -23,7 +23,12 @@ from napari_medssl.events import Note, Saved
 from napari_medssl.project import Run, read_labels
 from napari_medssl.project.checkpoint import read_ids, read_labels_note
 from napari_medssl.project.images import decode
-from napari_medssl.project.prediction_table import prediction_name, read_prediction_table
+from napari_medssl.project.prediction_table import (
+    prediction_name,
+    read_prediction_table,
+    replaced_images,
+)
+from napari_medssl.project.unfinished import Unfinished
 from napari_medssl.synthetic import nuclei
 
 STACK = "movie.tif"
@@ -128,6 +133,22 @@ def test_only_what_is_complete_and_of_these_weights_counts_as_done(
     assert predicted(events(project, run, overwrite=False)) == list(project.images)
 
 
+def test_an_image_that_was_replaced_counts_as_not_predicted(
+    annotated_project: Project, run: Run
+) -> None:
+    project = annotated_project
+    first, second = project.images[:2]
+    events(project, run)
+    path = project.image_path(first)
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), 255 - picture)
+    project.image_path(second).touch()  # copied elsewhere, say: the same pixels
+    rows = read_prediction_table(project, run.name)
+    assert replaced_images(Project.open(project.path), rows) == {first}
+    assert predicted(events(project, run, overwrite=False)) == [first]
+    assert predicted(events(project, run, overwrite=False)) == []
+
+
 def test_png_and_tiff_hold_the_labels_of_the_project(
     annotated_project: Project, run: Run, tmp_path: Path
 ) -> None:
@@ -163,11 +184,14 @@ def test_ome_zarr_is_one_volume_a_stack_that_our_own_reader_opens(
     assert ome["image-label"]["colors"][1]["label-value"] == 2
     np.testing.assert_array_equal(group["1"][:], group["0"][:, :, ::2, ::2])
     assert decode(out / "flat.ome.zarr").shape == (1, 53, 41)
-    # killed while it wrote: what is there has another name, and the volume comes whole
-    (out / ".tmp-0123").mkdir()
+    # killed while it wrote: what is there has another name and goes, and the volume comes whole
+    (out / ".tmp-0123" / "volume").mkdir(parents=True)
+    other = Unfinished(out)  # of a process that still writes
     project.prediction_path(name, f"{STACK}/t1_z2").unlink()
     again = events(project, run, overwrite=False, out=str(out), out_format="ome-zarr")
     assert [e.image for e in again if isinstance(e, Saved)] == [f"{STACK}/t1_z2"]
+    assert set(out.glob(".tmp-*")) == {other.path}
+    other.end()
     np.testing.assert_array_equal(decode(volume, (0, 1))[0], group["0"][0, 1])
 
 

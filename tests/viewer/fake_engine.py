@@ -232,6 +232,7 @@ def segment(project: Project, run: str, image: str, maps: tuple[PredictedMap, ..
         objects=None,
         bytes=path.stat().st_size,
         weights=_weights(project, found),
+        seen=project.fingerprints.of(image),
     )
     add_to_table(project, name, image, row, classes=["background", "foreground"])
     return path
@@ -412,6 +413,15 @@ def answer(request: Request) -> dict[str, Any]:
             "text": "Otsu's threshold, foreground bright.",
         }
         return {"layers": [layer]}
+    if request.request == "activate":  # of the middle, as the engine does where an image is large
+        run, shape = project.run(request.run), project.shape(request.image)
+        top, left = shape[0] // 4, shape[1] // 4
+        values = np.full((shape[0] // 2, shape[1] // 2), request.value, np.float32)
+        path = run.path / "assessments" / "cam" / f"{request.image}.{request.value}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_tiff(path, values, note={})
+        place = path.relative_to(project.path).as_posix()
+        return {"path": place, "top": top, "left": left, "seconds": 0.01}
     if request.request == "embed":
         folder = f"{request.run}.start" if request.at_start else request.run
         if request.source != "mix":

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medssl.cli import evaluating, explore, planning, suggesting
+from napari_medssl.cli import evaluating, explore, forecasting, planning, suggesting
 from napari_medssl.cli.arguments import is_run_folder, open_project, open_run, run_job
 from napari_medssl.cli.display import Sink, stop_on_signal
 from napari_medssl.cli.experiment import experiment, ranks
@@ -247,6 +247,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sink], int]] = {
     "predict": _predict,
     "evaluate": evaluating.evaluate,
     "assess": evaluating.assess,
+    "more": forecasting.more,
     "export": _export,
     "embed": explore.embed,
     "similar": explore.similar,

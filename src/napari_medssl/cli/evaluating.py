@@ -19,11 +19,13 @@ __all__ = ["assess", "evaluate"]
 
 def evaluate(args: argparse.Namespace, sink: Sink) -> int:
     """Carry out ``medssl evaluate``."""
-    from napari_medssl.engine.evaluating import EVALUATION
     from napari_medssl.evaluate import Evaluation
+    from napari_medssl.evaluate.evaluated import EVALUATION
+    from napari_medssl.evaluate.paired import paired_difference, scores_of
 
     project = open_project(args.project)
     run = open_run(project, args.run)
+    rival = None if args.against is None else scores_of(open_run(project, args.against))
     job: dict[str, Any] = {"kind": "evaluate", "project": str(project.path), "run": run.name}
     wanted = ("truth", "masks_as", "images", "objects", "boundary", "tolerance", "volumes")
     job |= _given(args, *wanted, "background", "out", "report", "device")
@@ -35,6 +37,9 @@ def evaluate(args: argparse.Namespace, sink: Sink) -> int:
     out = args.out or str(path)
     data = {**evaluation.model_dump(mode="json"), "path": out}
     sink.result(data, f"{evaluation.table()}\n\nwritten to {out}")
+    if rival is not None:
+        compared = paired_difference(rival, evaluation, groups=project.groups())
+        sink.result(compared.model_dump(mode="json"), "\n".join(["", *compared.lines()]))
     return DONE
 
 
@@ -50,7 +55,7 @@ def assess(args: argparse.Namespace, sink: Sink) -> int:
     }
     if args.against is not None:
         job["against"] = _run(project, args.against)
-    return run_job(job | _given(args, "images", "most", "device"), sink)
+    return run_job(job | _given(args, "images", "most", "focal", "device"), sink)
 
 
 def _run(project: Project, text: str) -> str:

@@ -71,6 +71,8 @@ def experiment(args: argparse.Namespace, sink: Sink) -> int:
         "score_on": args.score_on,
         "seed": args.seed,
         "device": args.device,
+        "workers": args.workers,
+        "dask": args.dask,
         "estimate": args.estimate or None,
         "supervised": args.supervised or None,
         "forest": False if args.no_forest else None,

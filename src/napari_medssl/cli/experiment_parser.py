@@ -80,6 +80,18 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
         "--score-on", choices=("test", "validation"), help="which units score (default: test)"
     )
     parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="compute in so many processes side by side, each with its share of the cores (default: 1)",
+    )
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="have the workers of this Dask scheduler compute, such as tcp://node7:8786; they need the same folders "
+        "at the same paths",
+    )
+    parser.add_argument(
         "--estimate", action="store_true", help="say how long it would take, and end"
     )
     add_settings(
@@ -116,7 +128,7 @@ EXAMPLES = {
     "experiment": (
         "medssl experiment my-project --truth masks/ --estimate",
         "medssl experiment my-project --truth masks/ --weights mobilenet_v2.safetensors",
-        "medssl experiment my-project --truth masks/ --rates --tune both --draws 3 --tune-draws 3",
+        "medssl experiment my-project --truth masks/ --rates --tune both --draws 3 --tune-draws 3 --workers 4",
         "medssl experiment my-project --truth masks/ --ablation dicoh-positives --set pretraining.steps=200",
     ),
     "ranks": (

@@ -33,6 +33,7 @@ COMMANDS = {
     "neighbours": "list the images most and least like one",
     "colours": "colour images by their features",
     "suggest": "say which images are best annotated next, why, and where in them",
+    "more": "estimate what more annotated images would buy",
     "experiment": "compare pretraining methods on a folder with full truth",
     "ranks": "rank methods over the experiments on several projects",
     "runs": "list the runs of a project and how they ended",

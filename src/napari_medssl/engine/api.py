@@ -17,6 +17,8 @@ from napari_medssl.engine.exploring import (
     rank,
     similar,
 )
+from napari_medssl.engine.forecasting import more_annotations
+from napari_medssl.engine.pairing import compare_scores
 from napari_medssl.engine.scoring import assess, evaluate
 from napari_medssl.engine.suggesting import suggest
 from napari_medssl.events import Done, Saved
@@ -40,6 +42,7 @@ __all__ = [
     "assess",
     "colours",
     "compare",
+    "compare_scores",
     "embed",
     "evaluate",
     "experiment",
@@ -47,6 +50,7 @@ __all__ = [
     "finetune",
     "label_similar",
     "make_query",
+    "more_annotations",
     "neighbours",
     "predict",
     "pretrain",

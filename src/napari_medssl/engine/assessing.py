@@ -6,39 +6,33 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 import torch
 
+from napari_medssl.engine.activating import keep_activation, middle
 from napari_medssl.engine.embedding import embedded, open_source
 from napari_medssl.engine.predicting import check_channels, chosen_images, find_run, model_of
 from napari_medssl.engine.stage_comparison import compared, refuse_unequal
+from napari_medssl.engine.whole_images import classification, evenly, neighbourhood, relatives
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.assessment import (
-    FOLDER,
     Activation,
     Application,
     Assessment,
     CkaResult,
     Likeness,
-    Neighbourhood,
-    Relatives,
     Spread,
 )
 from napari_medssl.evaluate.representation import (
-    expected_nqc,
     feature_std,
     mass_inside,
-    nqc,
     pair_similarity,
     silhouette,
 )
 from napari_medssl.evaluate.training_time import settling, training_clock
 from napari_medssl.events import Done, Event, Note, Progress, Saved, Started
-from napari_medssl.explore.labelled import MOST_IMAGES, LabelledCells, labelled_cells
-from napari_medssl.explore.neighbours import Folder
+from napari_medssl.explore.labelled import MOST_IMAGES, labelled_cells
 from napari_medssl.explore.separability import separability_of
 from napari_medssl.learn.augment import change_intensity, cut, draw_view, matched_cells
-from napari_medssl.learn.cam import activation_map
 from napari_medssl.learn.control import pausing
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.memory import lack_explained
@@ -47,10 +41,10 @@ from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.stages import stage_maps
 from napari_medssl.learn.task import UNREADABLE, TrainingConfig
 from napari_medssl.learn.trial import expected_memory
-from napari_medssl.project import Project, Run, atomic
+from napari_medssl.project import Project, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator
 
     from numpy.typing import NDArray
 
@@ -65,9 +59,6 @@ STRIDE = 4
 """Pixels per cell where classes of pixels are told apart."""
 ACTIVATIONS = 12
 """Images that get class activation maps."""
-LARGEST = 1024
-"""Of larger images the middle is mapped."""
-RELATIVES = 6
 
 
 def assess(job: AssessJob, control: Control) -> Iterator[Event]:
@@ -93,7 +84,7 @@ class _Assessing:
             check_channels(self.other_model, project, self.other)
             refuse_unequal(self.model, self.other_model, kind=job.cka)
         names = chosen_images(project, job.images)
-        self.names = _spread(names, job.most)
+        self.names = evenly(names, job.most)
         if len(self.names) < 2:
             raise MedsslError(
                 f"An assessment compares images; these are {len(self.names)}.",
@@ -130,8 +121,11 @@ class _Assessing:
                     encoder=self.model.spec.network.encoder,
                     images=len(means),
                     side=self.side,
-                    neighbourhood=self._neighbourhood(means),
-                    relatives=self._relatives(means),
+                    neighbourhood=neighbourhood(self.project, means, note=self.notes.append),
+                    classification=classification(
+                        self.project, means, gamma=self.job.focal, note=self.notes.append
+                    ),
+                    relatives=relatives(self.project, means),
                     spread=spread,
                     likeness=(yield from self._likeness()),
                     activations=(yield from self._activations()),
@@ -216,57 +210,6 @@ class _Assessing:
         seen = match >= 0
         return cells[0][seen], cells[1][match[seen]]
 
-    def _neighbourhood(self, means: Mapping[str, NDArray[np.float32]]) -> Neighbourhood | None:
-        labels = self.project.image_labels()
-        names = [name for name in means if name in labels]
-        classes = [labels[name] for name in names]
-        if len(set(classes)) < 2:
-            self.notes.append(
-                "The project gives fewer than two classes of whole images (medssl groups --labels-...), so "
-                "their neighbourhood is not measured."
-            )
-            return None
-        features = np.stack([means[name] for name in names])
-        known = self.project.groups()
-        groups = [known.get(name, name) for name in names]
-        grouped = bool(known) and len(set(groups)) > 1
-        cells = LabelledCells(
-            features,
-            np.unique(classes, return_inverse=True)[1].astype(np.int64),
-            np.unique(groups, return_inverse=True)[1].astype(np.int64),
-        )
-        separable = separability_of(cells)
-        return Neighbourhood(
-            nqc=nqc(features, classes),
-            expected=expected_nqc(classes),
-            expected_with_itself=expected_nqc(classes, with_itself=True),
-            between_groups=nqc(features, classes, groups) if grouped else None,
-            expected_between_groups=expected_nqc(classes, groups) if grouped else None,
-            recall=None if separable is None else separable.balanced_accuracy,
-            images=len(names),
-            classes=len(set(classes)),
-        )
-
-    def _relatives(self, means: Mapping[str, NDArray[np.float32]]) -> tuple[Relatives, ...]:
-        labels = self.project.image_labels()
-        folder = Folder(tuple(means), np.stack(list(means.values())))
-        one_each = {labels[name]: name for name in reversed(list(means)) if name in labels}
-        shown = [*one_each.values(), *_spread(tuple(means), RELATIVES)]
-        found = []
-        for image in list(dict.fromkeys(shown))[: max(RELATIVES, len(one_each))]:
-            near, far = (folder.nearest(image, 1, farthest=least)[0] for least in (False, True))
-            found.append(
-                Relatives(
-                    image=image,
-                    label=labels.get(image, ""),
-                    nearest=near.image,
-                    nearest_label=labels.get(near.image, ""),
-                    farthest=far.image,
-                    farthest_label=labels.get(far.image, ""),
-                )
-            )
-        return tuple(found)
-
     # -- where annotations are -------------------------------------------------------------------
 
     def _likeness(self) -> Generator[Event, None, Likeness | None]:
@@ -307,7 +250,7 @@ class _Assessing:
         """Name the images that get class activation maps."""
         if self.model.spec.head == "none":
             return []
-        return list(_spread(tuple(self.annotated), ACTIVATIONS))
+        return list(evenly(tuple(self.annotated), ACTIVATIONS))
 
     def _activations(self) -> Generator[Event, None, tuple[Activation, ...]]:
         if self.model.spec.head == "none":
@@ -320,29 +263,24 @@ class _Assessing:
             except (*UNREADABLE, MemoryError) as error:
                 yield Note(level="warning", text=f"Left out {name}: {error}")
                 continue
-            top, left = (max(0, (size - LARGEST) // 2) for size in planes.shape[1:])
-            part = (slice(top, top + LARGEST), slice(left, left + LARGEST))
-            labels = self.project.annotations.read(name)[part]
+            labels = self.project.annotations.read(name)[middle((planes.shape[1], planes.shape[2]))]
             for info in self.model.spec.classes[1:]:
                 mask = labels == info.value
                 if not mask.any():
                     continue
-                activation = activation_map(
-                    self.model, planes[:, *part], info.value, device=self.torch_device
+                kept = keep_activation(
+                    self.model, self.run, name, planes, info.value, device=self.torch_device
                 )
-                file = f"{FOLDER}/cam/{name}.{info.value}.tif"
-                with atomic(self.run.path / file) as temporary:
-                    tifffile.imwrite(temporary, activation, compression="zlib")
                 known = labels > 0
                 found.append(
                     Activation(
                         image=name,
                         label=info.name,
-                        inside=mass_inside(activation * known, mask),
+                        inside=mass_inside(kept.values * known, mask),
                         area=float(mask.sum() / known.sum()),
-                        file=file,
-                        top=top,
-                        left=left,
+                        file=kept.file,
+                        top=kept.top,
+                        left=kept.left,
                     )
                 )
         return tuple(found)
@@ -418,13 +356,6 @@ class _Assessing:
         for text in self.told:
             yield Note(level="warning", text=text)
         self.told.clear()
-
-
-def _spread(names: Sequence[str], count: int) -> tuple[str, ...]:
-    """Give at most so many of the names, evenly spread."""
-    if len(names) <= count:
-        return tuple(names)
-    return tuple(names[i * len(names) // count] for i in range(count))
 
 
 def _count(module: torch.nn.Module) -> int:

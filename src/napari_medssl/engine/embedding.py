@@ -29,7 +29,6 @@ from napari_medssl.learn.sources import FeatureSource, maps_of, task_of
 from napari_medssl.learn.task import UNREADABLE
 from napari_medssl.project import Project, Run, atomic
 from napari_medssl.project.entries import digest_of
-from napari_medssl.project.fingerprints import Fingerprints
 from napari_medssl.project.listing import identity_of
 from napari_medssl.project.locks import held
 
@@ -43,10 +42,12 @@ if TYPE_CHECKING:
     from napari_medssl.learn.control import Control
     from napari_medssl.learn.networks import SegmentationModel
 
-__all__ = ["embed", "embedded", "open_source", "write_embedding"]
+__all__ = ["embed", "embedded", "open_source", "usual_stride", "write_embedding"]
 
 INDEX_SECONDS = 5.0
 """How often the index is written: a kill costs no more than the images of so long."""
+SMALL_IMAGE = 512
+"""Up to this side, pixels, a single image is embedded at stride 2, above at stride 4."""
 
 
 def embed(job: EmbedJob, control: Control) -> Iterator[Event]:
@@ -72,13 +73,7 @@ def _embed(
     check_channels(model, project, run)
     names = chosen_images(project, job.images)
     index, plan = _prepared(job, project, run, folder)
-    prints = Fingerprints(project.path / "derived" / "fingerprints.json")
-    due = [name for name in names if not _is_current(index, folder, project, name, prints)]
-    notes: list[str] = []
-    source = open_source(job.source, run, project, model, torch_device, tell=notes.append)
-    source = source.reduced(plan.dimensions)
-    index = _without(index, folder, project, due)
-    index.write(index_path(folder))  # from here on it holds nothing that is about to change
+    due = [name for name in names if not _is_current(index, folder, project, name)]
     yield Started(
         kind=job.kind,
         title=f"Pixel features of {len(due)} images with {run.name}",
@@ -87,6 +82,12 @@ def _embed(
     )
     kept = f" {len(names) - len(due)} images are up to date." if len(due) < len(names) else ""
     yield Note(text=plan.text() + kept)
+    notes: list[str] = []
+    # where the folder was never calibrated this takes as long as some images
+    source = open_source(job.source, run, project, model, torch_device, tell=notes.append)
+    source = source.reduced(plan.dimensions)
+    index = _without(index, folder, project, due)
+    index.write(index_path(folder))  # from here on it holds nothing that is about to change
     failed = 0
     tiles = Tiles(tell=notes.append)
     began = written = time.monotonic()
@@ -99,7 +100,7 @@ def _embed(
                 return
             with lack_explained():
                 try:
-                    identity, digest = _fingerprint(prints, project, name)
+                    identity, digest = project.fingerprints.of(name)
                     planes = project.planes(name)
                 except (*UNREADABLE, MemoryError) as error:  # one such file does not end a folder
                     failed += 1
@@ -124,7 +125,7 @@ def _embed(
             yield Progress(step=done, total=len(due), rate=rate, eta=(len(due) - done) / rate)
     finally:
         index.write(index_path(folder))
-        prints.save()
+        project.fingerprints.save()
     if due and failed == len(due) == len(names):
         raise MedsslError("The features of not one image could be made; the reasons stand above.")
     left_out = f", {failed} left out" if failed else ""
@@ -208,6 +209,11 @@ def embedded(
     return pixel_embedding(source, planes, stride=stride, device=device, tiles=tiles, border=border)
 
 
+def usual_stride(shape: tuple[int, int]) -> int:
+    """Give the stride of the features of a single image (Y, X), which need not fit into a budget."""
+    return 2 if max(shape) <= SMALL_IMAGE else 4
+
+
 def write_embedding(path: Path, features: NDArray[np.float32], run: Run) -> None:
     """Write features as half precision.
 
@@ -254,16 +260,14 @@ def _prepared(job: EmbedJob, project: Project, run: Run, folder: Path) -> tuple[
     return fresh.model_copy(update={"images": {}}), chosen
 
 
-def _is_current(
-    index: Index, folder: Path, project: Project, name: str, prints: Fingerprints
-) -> bool:
+def _is_current(index: Index, folder: Path, project: Project, name: str) -> bool:
     entry = index.images.get(name)
     if entry is None or not file_of(folder, name).is_file():
         return False
     try:
         if identity_of(project.image_path(name)) == (entry.size, entry.mtime):
             return True
-        identity, digest = _fingerprint(prints, project, name)
+        identity, digest = project.fingerprints.of(name)
     except UNREADABLE:
         return False  # said when its turn comes
     if digest != entry.sha256:
@@ -279,12 +283,6 @@ def _without(index: Index, folder: Path, project: Project, names: list[str]) -> 
         file_of(folder, name).unlink(missing_ok=True)
     images = {name: entry for name, entry in index.images.items() if name in kept}
     return index.model_copy(update={"images": images})
-
-
-def _fingerprint(prints: Fingerprints, project: Project, name: str) -> tuple[tuple[int, int], str]:
-    return prints.of(
-        name, project.image_path(name), project.index(name), axes=project.settings.axes
-    )
 
 
 def _weights(run: Run, source: str) -> Path:

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from napari_medssl.engine.job import PredictJob
 from napari_medssl.engine.predicting import chosen_images, predict
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate import Evaluation
+from napari_medssl.evaluate.evaluated import EVALUATION
 from napari_medssl.evaluate.objects import ObjectEvaluation
 from napari_medssl.evaluate.outlines import OutlineEvaluation
 from napari_medssl.evaluate.report import write_report
 from napari_medssl.evaluate.taught import remarks, taught
+from napari_medssl.evaluate.truth import TruthSource, held_out
 from napari_medssl.evaluate.volumes import VolumeEvaluation
 from napari_medssl.events import Done, Event, Note, Saved, Started
-from napari_medssl.project import Project, Run, Truth, load_truth
+from napari_medssl.project import Project
 from napari_medssl.project.checkpoint import read_ids, read_labels
 from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_medssl.engine.scoring_jobs import EvaluateJob
     from napari_medssl.evaluate.class_scores import Labels
+    from napari_medssl.evaluate.truth import AnnotationTruth
     from napari_medssl.learn.control import Control
+    from napari_medssl.project import Run, Truth
 
-__all__ = ["EVALUATION", "evaluate", "with_truth"]
-
-EVALUATION = "evaluation.json"
-"""The newest scores, in the folder of the run."""
+__all__ = ["evaluate"]
 
 
 def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
     """Predict the images that have truth and did not teach, score them, and write what was asked for."""
     project = Project.open(job.project)
     run = project.run(job.run)
-    truth: Mapping[str, NDArray[np.uint16]] = (
-        _Annotations(project)
-        if job.truth is None
-        else load_truth(project, given(job.truth), masks_as=job.masks_as)
-    )
-    names, skipped = with_truth(project, run, job.images, truth)
+    source = TruthSource.of(project, job.truth, job.masks_as)
+    truth = source.open(project)
+    names, learned = held_out(project, run, chosen_images(project, job.images), truth)
+    skipped = dict.fromkeys(learned, "the run was fine-tuned on it")
     groups = project.groups()
     if job.volumes and not groups:
         raise MedsslError(
@@ -74,6 +72,7 @@ def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
     unreadable = {name: "it could not be read" for name in names if name not in predicted}
     scored = _Scored(project, run, truth, tuple(predicted))
     evaluation = scored.evaluation(job, skipped | unreadable)
+    evaluation = evaluation.model_copy(update={"truth": source})
     paths = [run.path / EVALUATION]
     evaluation.to_json(paths[0])
     if job.out is not None:
@@ -102,63 +101,6 @@ def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
     )
 
 
-def with_truth(
-    project: Project,
-    run: Run,
-    images: Iterable[str] | None,
-    truth: Mapping[str, NDArray[np.uint16]],
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Give the images (of these, or unset all of the project) that can test a run: they have truth and did not teach.
-
-    Returns
-    -------
-    tuple of str
-        Images to score.
-    dict of str to str
-        Images with truth on which the run, or one it descends from, was fine-tuned -> the reason to leave them out.
-
-    Raises
-    ------
-    MedsslError
-        If an image is not of the project, none of them has truth, or all that have it taught.
-    """
-    wanted = chosen_images(project, None if images is None else tuple(images))
-    names = tuple(name for name in wanted if name in truth)
-    if not names:
-        raise MedsslError(
-            "None of these images has a mask, or annotations, to be compared with.",
-            advice="Masks are found by image name.",
-        )
-    learned = taught(project, run).annotated
-    honest = tuple(name for name in names if name not in learned)
-    if not honest:
-        raise MedsslError(
-            f"{run.name} was fine-tuned on every image that could be scored, so a score would say how well they"
-            " were learned by heart.",
-            advice="Give true masks of other images, or fine-tune on fewer (images).",
-        )
-    return honest, {name: "the run was fine-tuned on it" for name in names if name in learned}
-
-
-class _Annotations(Mapping[str, "NDArray[np.uint16]"]):
-    """The annotations of a project as truth: image -> labels (Y, X), read when they are asked for."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self._names = dict.fromkeys(project.annotations.annotated())
-
-    def __getitem__(self, name: str) -> NDArray[np.uint16]:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._project.annotations.read(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 class _Scored:
     """Stored predictions beside truth."""
 
@@ -166,7 +108,7 @@ class _Scored:
         self,
         project: Project,
         run: Run,
-        truth: Mapping[str, NDArray[np.uint16]],
+        truth: AnnotationTruth | Truth,
         names: tuple[str, ...],
     ) -> None:
         self.project, self.run, self.truth, self.names = project, run, truth, names
@@ -183,19 +125,15 @@ class _Scored:
     def evaluation(self, job: EvaluateJob, skipped: Mapping[str, str]) -> Evaluation:
         """Score all that was asked for.
 
-        Objects are scored where the truth numbers them and all of these images have predicted ones.
+        Objects are scored where the truth numbers those of all these images, which all have predicted ones.
         """
         classes = {info.value: info.name for info in self.project.settings.classes[1:]}
         groups = self.project.groups()
         notes = remarks(self.project, taught(self.project, self.run), self.names)
         objects = None
-        if isinstance(self.truth, Truth) and self.truth.has_objects and job.objects != "none":
-            objects = self._objects(self.truth)
-            if objects is None:
-                notes += (
-                    "The masks number objects, and not every image has predicted ones: fine-tune with objects, or have"
-                    ' the classes parted at their necks (objects "separate").',
-                )
+        if self.truth.has_objects and job.objects != "none":
+            objects, note = self._objects()
+            notes += () if note is None else (note,)
         scores = Evaluation.of(
             self.pairs(),
             classes=classes,
@@ -219,11 +157,23 @@ class _Scored:
             )
         return scores.model_copy(update=further)
 
-    def _objects(self, truth: Truth) -> ObjectEvaluation | None:
+    def _objects(self) -> tuple[ObjectEvaluation | None, str | None]:
+        """Give the scores of objects, or why there are none."""
         paths = {
             name: self.project.predicted_objects_path(self.run.name, name) for name in self.names
         }
         if not all(path.is_file() for path in paths.values()):
-            return None
-        pairs = ((name, read_ids(path), truth.objects(name)) for name, path in paths.items())
-        return ObjectEvaluation.of(pairs, groups=self.project.groups())
+            return None, (
+                "The truth numbers objects, and not every image has predicted ones: fine-tune with objects, or have"
+                ' the classes parted at their necks (objects "separate").'
+            )
+        if open_ends := [name for name in self.names if self.truth.objects(name) is None]:
+            return None, (
+                f"Objects are drawn, but {', '.join(open_ends[:5])} cannot be scored by them: that takes a label for"
+                " every pixel, and an object for every pixel of a class."
+            )
+        pairs = ((name, read_ids(path), self.truth.objects(name)) for name, path in paths.items())
+        return ObjectEvaluation.of(
+            ((name, found, true) for name, found, true in pairs if true is not None),
+            groups=self.project.groups(),
+        ), None

@@ -112,6 +112,7 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
             mask = _stored_mask(job, project, predictor, name) if stored else None
             if mask is None:
                 try:
+                    seen = project.fingerprints.of(name)
                     planes = project.planes(name)
                 except (*UNREADABLE, MemoryError) as error:  # one such file does not end a folder
                     failed += 1
@@ -121,7 +122,7 @@ def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> I
                 else:
                     with lack_explained():
                         prediction = predictor.prediction(
-                            name, planes, device=torch_device, tiles=tiles
+                            name, planes, seen, device=torch_device, tiles=tiles
                         )
                     while notes:
                         yield Note(level="warning", text=notes.pop(0))

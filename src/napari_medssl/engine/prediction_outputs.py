@@ -152,6 +152,7 @@ class _Row:
             objects=None if objects is None else int(np.count_nonzero(np.unique(objects))),
             bytes=project.prediction_path(predictor.name, prediction.image).stat().st_size,
             weights=predictor.weights,
+            seen=prediction.seen,
         )
         add_to_table(
             project,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_medssl.learn.objects import ObjectsFrom
     from napari_medssl.learn.predict import Tiles
     from napari_medssl.project import ClassInfo, Project
+    from napari_medssl.project.fingerprints import Fingerprint
 
 __all__ = [
     "Prediction",
@@ -59,6 +60,8 @@ class Prediction:
     """(Y, X): the label value of the most probable class."""
     chances: NDArray[np.float32]
     """(K, Y, X): the probability of each class."""
+    seen: Fingerprint
+    """Which image it is of, should another one take its name."""
     objects: NDArray[np.int32] | None = None
     """(Y, X): which object a pixel belongs to, 0 for none; None where none were told apart."""
     found: How | None = None
@@ -139,11 +142,21 @@ class Predictor:
         self,
         image: str,
         planes: NDArray[np.float32],
+        seen: Fingerprint,
         *,
         device: torch.device,
         tiles: Tiles | None = None,
     ) -> Prediction:
-        """Segment an image; parameters as of `predict_probabilities`.
+        """Segment an image.
+
+        Parameters
+        ----------
+        image : str
+            Its name.
+        planes, device, tiles
+            As of `predict_maps`.
+        seen : Fingerprint
+            Of the image, taken before `planes` were read: one that replaces it meanwhile counts as not predicted.
 
         Raises
         ------
@@ -157,10 +170,10 @@ class Predictor:
         if self._as_before:
             how = way_of(self._project.predicted_objects_path(self.name, image))
         if how is None or (how == "distance" and distance is None):
-            return Prediction(image, labels, chances)
+            return Prediction(image, labels, chances, seen)
         objects = find_objects(labels, distance, how)
         kept = distance if how == "distance" else None
-        return Prediction(image, labels, chances, objects, how, kept)
+        return Prediction(image, labels, chances, seen, objects, how, kept)
 
 
 def way_of(path: Path) -> How | None:

@@ -48,6 +48,9 @@ class Request(Config):
     ``preview``
         What a pretext method would learn from on one image, before any training
         [``layers``: list of ``{"name", "kind": "labels" | "image" | "points", "path", "text"}``].
+    ``activate``
+        Write the class activation map of one image and the class of label `value` into the run's folder [``path``:
+        float32 TIFF relative to the project, ``top``, ``left``: where in the image it begins, ``seconds``].
     ``device``
         [the fields of `Device`].
     ``recommend``
@@ -55,7 +58,7 @@ class Request(Config):
     """
 
     id: int
-    request: Literal["predict", "embed", "preview", "device", "recommend"]
+    request: Literal["predict", "embed", "preview", "activate", "device", "recommend"]
     project: str = ""
     run: str = ""
     image: str = ""
@@ -67,6 +70,8 @@ class Request(Config):
     """What of the network the features come from, as for a job of kind ``embed``."""
     stride: Literal[1, 2, 4, 8, 16] | None = None
     """Pixels per cell; 1 is full resolution."""
+    value: int = 2
+    """Label value of the class that is asked for; 2 is the first after background."""
     at_start: bool = False
     """The run's network as it was before its first step."""
     threads: int | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_medssl.engine.calls import OnEvent, events_of, opened
-from napari_medssl.engine.evaluating import EVALUATION
 from napari_medssl.engine.predicting import find_run
 from napari_medssl.evaluate import Evaluation
 from napari_medssl.evaluate.assessment import Assessment
+from napari_medssl.evaluate.evaluated import EVALUATION
 from napari_medssl.events import Saved
 from napari_medssl.project.checkpoint import read_json
 
@@ -112,6 +112,7 @@ def assess(
     images: Iterable[str] | None = None,
     most: int = 200,
     cka: Literal["unbiased", "paper"] = "unbiased",
+    focal: float = 2.0,
     device: DeviceName = "auto",
     on_event: OnEvent | None = None,
 ) -> Assessment:
@@ -133,6 +134,8 @@ def assess(
         Of more images than this, so many are taken, evenly spread over the folder.
     cka : {"unbiased", "paper"}
         Whole stages by the unbiased estimate; or biased, in batches of 12 images, mean over the layers of a stage.
+    focal : float
+        Exponent of the focal loss of the classifier of whole images; 0 is cross-entropy.
     device, on_event
         As for `pretrain`.
 
@@ -158,6 +161,7 @@ def assess(
         "images": None if images is None else list(images),
         "most": most,
         "cka": cka,
+        "focal": focal,
         "device": device,
     }
     path = None

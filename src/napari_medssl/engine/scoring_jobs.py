@@ -35,6 +35,8 @@ class AssessJob(Config):
     cka: Literal["unbiased", "paper"] = advanced("unbiased")
     """How encoders are compared: whole stages by the unbiased estimate, or as the evaluation paper does (biased, in
     batches of 12 images, mean over the layers of a stage), which calls small sets of images alike."""
+    focal: float = advanced(2.0, ge=0, le=10)
+    """Exponent of the focal loss of the classifier of whole images; 0 is cross-entropy."""
     seed: int = advanced(0, ge=0, lt=2**31)
     """Draws views, pixels and batches."""
 

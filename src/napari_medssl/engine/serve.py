@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_medssl.engine.embedding import embedded, open_source, write_embedding
+from napari_medssl.engine.activating import keep_activation
+from napari_medssl.engine.embedding import embedded, open_source, usual_stride, write_embedding
 from napari_medssl.engine.prediction_outputs import stored_outputs
 from napari_medssl.engine.predictor import Predictor, check_channels, find_run, model_of
 from napari_medssl.engine.runs import check_start, model_at_start
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Interactive"]
 
 KEPT_MODELS = 2
-SMALL_IMAGE = 512
-"""Up to this side, pixels, embeddings are made at stride 2, above at stride 4."""
 
 KEPT_BYTES = 1_000_000_000
 """Of single images' embeddings in a project: above this, those that were not asked for lately are deleted."""
@@ -76,6 +75,7 @@ class Interactive:
             "predict": self._predict,
             "embed": self._embed,
             "preview": self._preview,
+            "activate": self._activate,
             "device": self._device,
             "recommend": self._recommend,
         }[request.request]
@@ -95,8 +95,10 @@ class Interactive:
         run = find_run(request.run, project)
         model, device = self._model(run, project, request)
         predictor = Predictor(model, run, project)
-        planes = project.planes(request.image)
-        prediction = predictor.prediction(request.image, planes, device=device, tiles=self._tiles)
+        seen, planes = project.fingerprints.of(request.image), project.planes(request.image)
+        prediction = predictor.prediction(
+            request.image, planes, seen, device=device, tiles=self._tiles
+        )
         for output in stored_outputs(project, predictor, maps=request.maps):
             output.write(prediction)
         path = project.prediction_path(predictor.name, request.image)
@@ -105,7 +107,7 @@ class Interactive:
     def _embed(self, request: Request) -> dict[str, Any]:
         project, run = self._opened(request)
         shape = project.shape(request.image)
-        stride = request.stride or (2 if max(shape) <= SMALL_IMAGE else 4)
+        stride = request.stride or usual_stride(shape)
         source = _source_name(request)
         path = project.embedding_path(_folder(request), request.image)
         made_from = _identities(run, source, project, request.image) | {
@@ -151,6 +153,14 @@ class Interactive:
                 }
             )
         return {"layers": described}
+
+    def _activate(self, request: Request) -> dict[str, Any]:
+        project, run = self._opened(request)
+        model, device = self._model(run, project, request)
+        planes = project.planes(request.image)
+        kept = keep_activation(model, run, request.image, planes, request.value, device=device)
+        path = (run.path / kept.file).relative_to(project.path).as_posix()
+        return {"path": path, "top": kept.top, "left": kept.left}
 
     def _open(self, request: Request) -> Project:
         """Open the project, or keep the one that is open: classes and images may have changed since."""

@@ -22,6 +22,7 @@ __all__ = [
     "Application",
     "Assessment",
     "CkaResult",
+    "Classification",
     "Likeness",
     "Neighbourhood",
     "Relatives",
@@ -56,10 +57,22 @@ class Neighbourhood(Config):
     """NQC with the neighbours in other groups (patients) alone: images of one group are alike whatever the features.
     Unset where the project has no groups."""
     expected_between_groups: float | None = None
-    recall: float | None
-    """Macro recall of a linear classifier of images, cross-validated by group; unset where there is one group."""
     images: int
     classes: int
+
+
+class Classification(Config):
+    """How well a linear classifier of whole images tells their classes; see `classification.classify`."""
+
+    recall: float
+    """Mean over classes, always in groups that it did not learn from."""
+    chance: float
+    recalls: dict[str, float]
+    """Of each class."""
+    gamma: float
+    """Exponent of its focal loss; 0 is cross-entropy."""
+    images: int
+    folds: int
 
 
 class Spread(Config):
@@ -151,6 +164,7 @@ class Assessment(Config):
     side: int
     """Of the parts of images that cells and stages were compared on, pixels."""
     neighbourhood: Neighbourhood | None = None
+    classification: Classification | None = None
     relatives: tuple[Relatives, ...] = ()
     """Of some images, one of each class at least."""
     spread: Spread | None = None
@@ -183,6 +197,7 @@ class Assessment(Config):
         """Give every figure: measure, of what, value."""
         for part, title in (
             (self.neighbourhood, "neighbourhood"),
+            (self.classification, "classes of images"),
             (self.spread, "spread"),
             (self.likeness, "pixels"),
             (self.application, "training"),
@@ -190,6 +205,8 @@ class Assessment(Config):
             for key, value in part.model_dump().items() if part is not None else ():
                 if isinstance(value, int | float):
                     yield key, title, value
+        for name, recall in self.classification.recalls.items() if self.classification else ():
+            yield "recall", name, recall
         for found in self.activations:
             yield "inside", f"{found.image}: {found.label}", found.inside
             yield "area", f"{found.image}: {found.label}", found.area
@@ -216,11 +233,11 @@ class Assessment(Config):
                     f"nearest image of another group of the same class: {near.between_groups:.3f}, by chance "
                     f"{near.expected_between_groups:.3f}"
                 )
-            if near.recall is not None:
-                yield (
-                    f"classes of images by a linear classifier: macro recall {near.recall:.3f}, "
-                    f"chance {1 / near.classes:.2f}"
-                )
+        if (told := self.classification) is not None:
+            yield (
+                f"classes of images by a linear classifier: macro recall {told.recall:.3f}, chance {told.chance:.2f} "
+                f"({', '.join(f'{name} {recall:.2f}' for name, recall in told.recalls.items())})"
+            )
         if (spread := self.spread) is not None:
             yield f"spread of the features: {spread.feature_std:.4f}, full {spread.full:.4f}"
             yield (

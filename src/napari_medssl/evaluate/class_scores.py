@@ -18,7 +18,7 @@ from napari_medssl.errors import MedsslError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BACKGROUND", "FIRST_CLASS", "ClassScore", "Labels", "dice", "iou"]
+__all__ = ["BACKGROUND", "FIRST_CLASS", "ClassScore", "Labels", "check_sizes", "dice", "iou"]
 
 Labels = NDArray[np.integer[Any]]
 
@@ -106,17 +106,28 @@ class ClassScore(Config):
     @classmethod
     def count(cls, prediction: Labels, truth: Labels, value: int) -> ClassScore:
         """Count one class in one image and score it; see `dice` for the parameters."""
-        if prediction.shape != truth.shape:
-            raise MedsslError(
-                f"The prediction is {_size(prediction)} pixels and the truth {_size(truth)}.",
-                advice="Compare each prediction with the truth of the same image.",
-            )
+        check_sizes(prediction, truth)
         known = truth != 0
         has, should = (prediction == value) & known, truth == value
         return cls.of(
             int(np.count_nonzero(has & should)),
             int(np.count_nonzero(has & ~should)),
             int(np.count_nonzero(should & ~has)),
+        )
+
+
+def check_sizes(prediction: Labels, truth: Labels) -> None:
+    """Refuse a prediction of another size than its truth.
+
+    Raises
+    ------
+    MedsslError
+        If the shapes differ.
+    """
+    if prediction.shape != truth.shape:
+        raise MedsslError(
+            f"The prediction is {_size(prediction)} pixels and the truth {_size(truth)}.",
+            advice="Compare each prediction with the truth of the same image.",
         )
 
 

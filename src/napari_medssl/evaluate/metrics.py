@@ -27,6 +27,7 @@ from napari_medssl.evaluate.class_scores import (
 from napari_medssl.evaluate.intervals import Interval, bootstrap
 from napari_medssl.evaluate.objects import MEASURES, ObjectEvaluation
 from napari_medssl.evaluate.outlines import OutlineEvaluation, OutlineScore
+from napari_medssl.evaluate.truth import TruthSource
 from napari_medssl.evaluate.volumes import VolumeEvaluation
 from napari_medssl.project.checkpoint import atomic, write_json
 
@@ -52,6 +53,8 @@ class Evaluation(Config):
 
     run: str = ""
     """The run that predicted them; empty for another source."""
+    truth: TruthSource | None = None
+    """What they were compared with, where it was recorded."""
     images: tuple[ImageScore, ...]
     """One entry per image, in the order given."""
     mean: dict[str, dict[str, float]]

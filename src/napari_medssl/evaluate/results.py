@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from dataclasses import asdict, dataclass, fields
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import atomic
+from napari_medssl.project.locks import held
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Cell", "Downstream", "Row", "Table"]
@@ -75,14 +77,46 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[Row] = _read(path) if path.is_file() else []
+        self.rows: list[Row] = []
+        self.refresh()
 
     def __contains__(self, cell: object) -> bool:
         return any(row.cell == cell for row in self.rows)
 
     def add(self, rows: list[Row]) -> None:
-        """Store finished cells; either all of them are in the file afterwards, or none."""
-        self.rows += rows
+        """Store finished cells; either all of them are in the file afterwards, or none.
+
+        Several processes may add to one table.
+        """
+        with self._alone():
+            self.rows += rows
+            self._write()
+
+    def arrange(self, cells: Sequence[Cell]) -> None:
+        """Bring rows into the order of `cells`, those of others to the end: who finished first does not show."""
+        place = {cell: number for number, cell in enumerate(cells)}
+        with self._alone():
+            before = list(self.rows)
+            self.rows.sort(key=lambda row: place.get(row.cell, len(place)))
+            if self.rows != before:
+                self._write()
+
+    def refresh(self) -> None:
+        """Read what was added meanwhile."""
+        self.rows = _read(self.path) if self.path.is_file() else []
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with held(
+            self.path.with_suffix(".lock"),
+            busy=f"Another process has been writing {self.path} for a minute.",
+            unwritable=f"{self.path} cannot be written",
+            patience=60,
+        ):
+            self.refresh()
+            yield
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()

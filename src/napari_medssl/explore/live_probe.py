@@ -14,24 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveFloat
-from threadpoolctl import ThreadpoolController
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.linear import Linear, fit_linear
-from napari_medssl.explore.probe_features import (
-    check_grid,
-    features_at,
-    filtered,
-    probability_maps,
-    spread_of,
-)
+from napari_medssl.explore.one_thread import one_thread
+from napari_medssl.explore.probe_features import probability_maps
+from napari_medssl.explore.probe_pixels import ProbePixels, probe_pixels
 from napari_medssl.explore.similarity import EmbeddingError
 from napari_medssl.explore.uncertainty import entropy
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from numpy.typing import NDArray
 
 __all__ = ["Annotated", "LiveConfig", "LivePrediction", "LiveProbe"]
@@ -55,16 +48,6 @@ class LiveConfig(Config):
 
 class _Superseded(Exception):  # noqa: N818 - no error: a newer request has come
     """Ends the answer to a request that nobody waits for any more."""
-
-
-class _Pixels(NamedTuple):
-    """What was read of an annotated image."""
-
-    version: Hashable
-    pixels: NDArray[np.float32]  # (N, D + F)
-    values: NDArray[np.int64]  # (N,)
-    spread: NDArray[np.float32]  # (D + F,), of the whole image
-    width: int  # D
 
 
 class _Gathered(NamedTuple):
@@ -123,9 +106,6 @@ class LiveProbe:
         How it learns.
     """
 
-    _working = threading.Lock()
-    """Of all probes, for the number of threads that `_one_thread` limits is the process's."""
-
     def __init__(
         self,
         grid: Callable[[str], tuple[NDArray[np.floating], int] | None],
@@ -135,10 +115,9 @@ class LiveProbe:
         self.config = config or LiveConfig()
         self._grid = grid
         self._planes = planes
-        self._known: dict[str, _Pixels] = {}
+        self._known: dict[str, tuple[Hashable, ProbePixels]] = {}
         self._shown: tuple[str, NDArray[np.float32]] | None = None
         self._last: Linear | None = None
-        self._blas = ThreadpoolController()
         self._counting = threading.Lock()
         self._newest = 0
 
@@ -170,7 +149,7 @@ class LiveProbe:
             if self._newest != ticket:
                 raise _Superseded
 
-        with self._working, self._one_thread():
+        with one_thread():
             try:
                 check()
                 return self._predict(images, shown, check)
@@ -189,19 +168,10 @@ class LiveProbe:
         MedsslError
             As for `predict`.
         """
-        with self._working, self._one_thread():
+        with one_thread():
             found = self._gather(images, lambda: None)
             features = np.ascontiguousarray(found.pixels[:, : found.width])
             return self._fit(found._replace(pixels=features, spread=found.spread[: found.width]))
-
-    def _one_thread(self) -> AbstractContextManager[object]:
-        """Keep products of matrices on one thread.
-
-        They are too small to gain from more, and while a run trains the threads wait for each other: on two busy cores
-        a prediction took up to 3 s with two of them and 0.1 s with one.
-        """
-        limit: AbstractContextManager[object] = self._blas.limit(limits=1, user_api="blas")
-        return limit
 
     def _next_ticket(self) -> int:
         with self._counting:
@@ -243,15 +213,15 @@ class LiveProbe:
         left_out, parts = [], []
         for image in images:
             check()
-            item = self._known.get(image.name)
-            if item is None or item.version != image.version:
-                item = self._read(image)
-                if item is None:
+            known = self._known.get(image.name)
+            if known is None or known[0] != image.version:
+                read = self._read(image)
+                if read is None:
                     self._known.pop(image.name, None)
                     left_out.append(image.name)
                     continue
-                self._known[image.name] = item
-            parts.append(item)
+                known = self._known[image.name] = (image.version, read)
+            parts.append(known[1])
         share = max(1, self.config.pixels // max(1, len(parts)))
         if not any(len(item.values) for item in parts):
             raise MedsslError(
@@ -266,33 +236,18 @@ class LiveProbe:
             tuple(left_out),
         )
 
-    def _read(self, image: Annotated) -> _Pixels | None:
+    def _read(self, image: Annotated) -> ProbePixels | None:
         grid = self._grid(image.name)
         if grid is None:
             return None
-        cells, stride = grid
-        labels = image.labels()
-        planes = self._picture(image.name)
-        if labels.shape != planes.shape[1:]:
-            raise MedsslError(
-                f"The labels of {image.name} have shape {labels.shape}, the image has {planes.shape[1:]}.",
-                advice="The image was replaced: bring it back, or delete its labels.",
-            )
-        check_grid(image.name, cells, stride, labels.shape)
-        ys, xs, values = _chosen(
-            labels, most=self.config.pixels_per_image, balanced=self.config.balanced
-        )
-        columns = [features_at(cells, stride, ys, xs)]
-        spread = [spread_of(cells)]
-        for part in filtered(planes, self.config.sigmas):
-            columns.append(part[ys, xs, None])
-            spread.append(part.std(keepdims=True)[0])
-        return _Pixels(
-            version=image.version,
-            pixels=np.concatenate(columns, axis=1),
-            values=values,
-            spread=np.concatenate(spread),
-            width=cells.shape[-1],
+        return probe_pixels(
+            image.name,
+            image.labels(),
+            *grid,
+            self._picture(image.name),
+            sigmas=self.config.sigmas,
+            most=self.config.pixels_per_image,
+            balanced=self.config.balanced,
         )
 
     def _fit(
@@ -317,23 +272,3 @@ class LiveProbe:
         if self._shown is None or self._shown[0] != name:
             self._shown = (name, self._planes(name))
         return self._shown[1]
-
-
-def _chosen(
-    labels: NDArray[np.integer], *, most: int, balanced: bool
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]]:
-    """Choose annotated pixels, (N,) each: y, x and label, in an order in which any first part is a fair sample.
-
-    Of balanced classes every first part has equally many pixels, as long as there are any.
-    """
-    rng = np.random.default_rng(0)
-    flat = labels.ravel()
-    if balanced:
-        places = [np.flatnonzero(flat == value) for value in np.unique(flat) if value]
-    else:
-        places = [np.flatnonzero(flat)]
-    drawn = [rng.permutation(own)[:most] for own in places]
-    turns = np.concatenate([np.arange(len(own)) for own in drawn]) if drawn else np.empty(0)
-    chosen = np.concatenate([np.empty(0, np.intp), *drawn])[np.argsort(turns, kind="stable")][:most]
-    ys, xs = np.unravel_index(chosen, labels.shape)
-    return ys, xs, flat[chosen].astype(np.int64)

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.checkpoint import (
-    TEMPORARY_PREFIX,
-    read_labels,
-    read_labels_note,
-    write_tiff_labels,
-)
-from napari_medssl.project.fingerprints import Fingerprints
+from napari_medssl.project.checkpoint import read_labels, read_labels_note, write_tiff_labels
+from napari_medssl.project.image_files import ImageFiles, label_files
 from napari_medssl.project.listing import Identity, identity_of
-from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_medssl.project.fingerprints import Fingerprint
     from napari_medssl.project.project import Project
 
-__all__ = ["Annotations", "Status", "label_files"]
+__all__ = ["Annotations", "Status", "counts_of"]
 
 Status = Literal["none", "partial", "done"]
+
+_FEW_VALUES = 8
+"""Below this, to count one value after the other is faster."""
 
 
 class _Header(NamedTuple):
@@ -38,8 +34,8 @@ class _Header(NamedTuple):
     """Of the label file."""
     counts: dict[int, int]
     done: bool
-    image: tuple[Identity, str] | None
-    """Identity and fingerprint of the image when it was first annotated; unknown in older files."""
+    image: Fingerprint | None
+    """Of the image when it was first annotated; unknown in older files."""
 
     @property
     def status(self) -> Status:
@@ -48,7 +44,7 @@ class _Header(NamedTuple):
         return "partial" if any(self.counts) else "none"
 
 
-class Annotations:
+class Annotations(ImageFiles):
     """The label files of a project: 0 = not annotated, 1 = background, 2 and up = classes.
 
     Parameters
@@ -58,15 +54,9 @@ class Annotations:
     """
 
     def __init__(self, project: Project) -> None:
-        self._project = project
-        self._folder = project.path / "labels"
-        self._fingerprints = Fingerprints(project.path / "derived" / "fingerprints.json")
+        super().__init__(project, "labels")
         self._headers: dict[str, _Header] = {}
         self._damaged: dict[str, str] = {}
-
-    def path(self, name: str) -> Path:
-        """Give the label file of image `name`, which may not exist yet."""
-        return inside(self._folder, name, suffix=".tif")
 
     def read(self, name: str) -> NDArray[np.uint16]:
         """Read the labels of an image.
@@ -86,18 +76,7 @@ class Annotations:
         MedsslError
             If the file is damaged or no longer fits the image.
         """
-        shape = self._project.shape(name)
-        path = self.path(name)
-        if not path.is_file():
-            return np.zeros(shape, np.uint16)
-        labels = read_labels(path)
-        if labels.shape != shape:
-            raise MedsslError(
-                f"The labels of {name} are {_size(labels.shape)} pixels, the image is {_size(shape)}:"
-                " the image was replaced by another one.",
-                advice=f"Bring the image back, or delete {path}.",
-            )
-        return labels
+        return self._read(name, read_labels, np.uint16)
 
     def write(self, name: str, labels: NDArray[np.integer], *, done: bool = False) -> None:
         """Store the labels of an image, atomically and compressed.
@@ -118,16 +97,7 @@ class Annotations:
         MedsslError
             If the shape is not the image's or a value is no class of the project.
         """
-        labels = np.asarray(labels)
-        shape = self._project.shape(name)
-        if labels.shape != shape:
-            raise MedsslError(
-                f"The labels for {name} have shape {labels.shape}, the image has {shape}."
-            )
-        if labels.dtype.kind not in "ui":
-            raise MedsslError(
-                f"The labels for {name} are {labels.dtype}; labels are whole numbers."
-            )
+        labels = self._checked(name, labels)
         known = [0, *(item.value for item in self._project.settings.classes)]
         strange = labels[~np.isin(labels, known, kind="table")]
         if strange.size:
@@ -139,10 +109,6 @@ class Annotations:
         stored = labels.astype(np.uint16, copy=False)
         self._write(name, stored, done=done, image=self._first_image(name))
 
-    def clear(self, name: str) -> None:
-        """Delete the labels of an image, if there are any."""
-        self.path(name).unlink(missing_ok=True)
-
     def counts(self, name: str) -> dict[int, int]:
         """Count the pixels of each label value, without decoding them.
 
@@ -153,13 +119,13 @@ class Annotations:
         """
         y, x = self._project.shape(name)
         path = self.path(name)
-        return self._header(name, _identity(path.stat())).counts if path.is_file() else {0: y * x}
+        return self._header(name, identity_of(path)).counts if path.is_file() else {0: y * x}
 
     def status(self, name: str) -> Status:
         """Tell how far an image is annotated; ``done`` is what the user called so, a damaged file is ``partial``."""
         self._project.shape(name)  # refuses unknown names
         path = self.path(name)
-        return self._status(name, _identity(path.stat())) if path.is_file() else "none"
+        return self._status(name, identity_of(path)) if path.is_file() else "none"
 
     def statuses(self) -> dict[str, Status]:
         """Tell it for all images, in their order."""
@@ -187,36 +153,20 @@ class Annotations:
         self.statuses()
         return {name: self._damaged[name] for name in self._project.images if name in self._damaged}
 
-    def stored(self) -> tuple[str, ...]:
-        """Give the names of all label files, also of those whose image is gone."""
-        return tuple(name for name, _ in label_files(self._folder))
-
     def changed_images(self) -> tuple[str, ...]:
         """Give the annotated images whose content is another one than when they were first annotated.
 
         Those whose file is of the same size and time are not read. Not known of labels that an older version wrote,
         until they are stored again.
         """
-        changed, computed = [], False
+        seen = {}
         for name in self.annotated():
-            if name in self._damaged:
-                continue
-            noted = self._header(name, _identity(self.path(name).stat())).image
-            if noted is None:
-                continue
-            path = self._project.image_path(name)
-            try:
-                if identity_of(path) == noted[0]:
-                    continue
-                computed = True
-                _, digest = self._fingerprint(name)
-            except (OSError, MedsslError):
-                continue  # it cannot be read any more, which the project's report tells
-            if digest != noted[1]:
-                changed.append(name)
-        if computed:
-            self._fingerprints.save()
-        return tuple(changed)
+            if name not in self._damaged:
+                image = self._header(name, identity_of(self.path(name))).image
+                if image is not None:
+                    seen[name] = image
+        changed = self._project.fingerprints.changed(seen)
+        return tuple(name for name in seen if name in changed)
 
     def accept_image(self, name: str) -> None:
         """Say that the labels of an image fit it although it changed.
@@ -229,7 +179,7 @@ class Annotations:
         labels = self.read(name)
         done = self.status(name) == "done"
         try:
-            image = self._fingerprint(name)
+            image = self._project.fingerprints.of(name)
         except OSError as error:
             raise MedsslError(f"The image {name} cannot be read: {error.strerror}.") from error
         self._write(name, labels, done=done, image=image)
@@ -240,37 +190,29 @@ class Annotations:
         labels: NDArray[np.uint16],
         *,
         done: bool,
-        image: tuple[Identity, str] | None,
+        image: Fingerprint | None,
     ) -> None:
-        counts = {str(value): n for value, n in _counts(labels).items()}
+        counts = {str(value): n for value, n in counts_of(labels).items()}
         note: dict[str, Any] = {"counts": counts, "done": done}
         if image is not None:
             (size, mtime), digest = image
             note |= {"image_sha256": digest, "image_size": size, "image_mtime": mtime}
         write_tiff_labels(self.path(name), labels, note=note)
 
-    def _first_image(self, name: str) -> tuple[Identity, str] | None:
+    def _first_image(self, name: str) -> Fingerprint | None:
         """Give the fingerprint that the labels of an image keep, or that of the image as it is now."""
         path = self.path(name)
         if path.is_file():
             try:
-                header = self._header(name, _identity(path.stat()))
+                header = self._header(name, identity_of(path))
             except MedsslError:
                 header = None  # damaged, and about to be replaced
             if header is not None and header.image is not None and header.status != "none":
                 return header.image
         try:
-            return self._fingerprint(name)
+            return self._project.fingerprints.of(name)
         except (OSError, MedsslError):
             return None  # gone or damaged meanwhile: strokes are stored all the same
-
-    def _fingerprint(self, name: str) -> tuple[Identity, str]:
-        return self._fingerprints.of(
-            name,
-            self._project.image_path(name),
-            self._project.index(name),
-            axes=self._project.settings.axes,
-        )
 
     def _status(self, name: str, identity: Identity) -> Status:
         try:
@@ -293,7 +235,7 @@ class Annotations:
 def _read_header(path: Path, identity: Identity) -> _Header:
     note = read_labels_note(path)
     if note is None:  # edited with another program
-        return _Header(identity, _counts(read_labels(path)), False, None)
+        return _Header(identity, counts_of(read_labels(path)), False, None)
     try:
         counts = {int(value): int(n) for value, n in note["counts"].items()}
         image = None
@@ -305,36 +247,11 @@ def _read_header(path: Path, identity: Identity) -> _Header:
         raise MedsslError(f"The label file {path} is damaged: its note is {note}.") from error
 
 
-def label_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Identity]]:
-    """Yield image name and file identity of every label file (or file of objects) in a folder."""
-    if not folder.is_dir():
-        return
-    try:
-        with os.scandir(folder) as items:
-            for item in items:
-                if item.is_dir(follow_symlinks=False):
-                    yield from label_files(folder / item.name, f"{prefix}{item.name}/")
-                elif item.name.endswith(".tif") and not item.name.startswith(TEMPORARY_PREFIX):
-                    status = item.stat(follow_symlinks=not _dangling(item))
-                    yield prefix + item.name.removesuffix(".tif"), _identity(status)
-    except OSError as error:
-        raise MedsslError(
-            f"The annotations in {folder} cannot be read: {error.strerror}."
-        ) from error
-
-
-def _dangling(item: os.DirEntry[str]) -> bool:
-    return item.is_symlink() and not os.path.exists(item.path)  # noqa: PTH110 - a thousand times
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_size, status.st_mtime_ns
-
-
-def _counts(labels: NDArray[np.uint16]) -> dict[int, int]:
-    counts = np.bincount(labels.ravel())
-    return {value: int(counts[value]) for value in np.flatnonzero(counts).tolist()}
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in shape)
+def counts_of(labels: NDArray[np.uint16]) -> dict[int, int]:
+    """Count the pixels of each label value that occurs."""
+    highest = int(labels.max(initial=0))
+    if highest < _FEW_VALUES:  # bincount makes eight bytes of every pixel first
+        counts = [int(np.count_nonzero(labels == value)) for value in range(highest + 1)]
+    else:
+        counts = np.bincount(labels.ravel()).tolist()
+    return {value: count for value, count in enumerate(counts) if count}

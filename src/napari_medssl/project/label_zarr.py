@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import math
 import os
-import secrets
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.checkpoint import TEMPORARY_PREFIX, WriteError, read_json, write_json
+from napari_medssl.project.checkpoint import WriteError, read_json, write_json
 from napari_medssl.project.images import split_plane
+from napari_medssl.project.unfinished import Unfinished, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,10 +47,14 @@ _AXES = {
 class _Volume:
     """A volume that is being written."""
 
-    folder: Path
+    place: Unfinished
     levels: list[zarr.Array[Any]]
     stack: _Stack
     written: set[str] = field(default_factory=set)
+
+    @property
+    def folder(self) -> Path:
+        return self.place.path / "volume"
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class ZarrLabels:
             self._planes.setdefault(split_plane(image)[0], set()).add(image)
         self._open: dict[str, _Volume] = {}
         self._left_out: set[str] = set()
+        for folder in {path.parent for path in files.values()}:
+            sweep(folder)
 
     def has(self, image: str) -> bool:
         """Whether the volume of an image is complete, with all its planes that are asked for."""
@@ -142,7 +147,7 @@ class ZarrLabels:
         with self._explained(file):
             volume = self._open.get(file)
             if volume is None:
-                volume = self._open[file] = self._begin(file, image, labels.shape)
+                volume = self._begin(file, image, labels.shape)
             place = volume.stack.place(index)
             for level, array in enumerate(volume.levels):
                 array[place] = labels[:: 1 << level, :: 1 << level]
@@ -159,7 +164,7 @@ class ZarrLabels:
     def close(self) -> None:
         """Throw away the volumes that are not complete."""
         for volume in self._open.values():
-            shutil.rmtree(volume.folder, ignore_errors=True)  # its name says that it is unfinished
+            volume.place.end()
         self._open.clear()
 
     def _complete(self, file: str) -> Path | None:
@@ -172,6 +177,7 @@ class ZarrLabels:
         stored["attributes"]["medssl"] = self._told(volume.written)
         write_json(metadata, stored)
         _put(volume.folder, path)
+        volume.place.end()
         del self._open[file]
         return path
 
@@ -185,12 +191,10 @@ class ZarrLabels:
         path, header = self._files[file], self._project.header(image)
         stack = _Stack(header.plane_axes, header.plane_sizes)
         count = 1 + max(0, math.ceil(math.log2(max(shape) / SMALLEST)))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}")
         scale, translate = self._project.placement(image)
         ome = _metadata(path, stack, count, scale, translate, self._classes)
-        group = zarr.create_group(folder, zarr_format=3, attributes={"ome": ome})
-        levels = []
+        volume = self._open[file] = _Volume(Unfinished(path.parent), [], stack)
+        group = zarr.create_group(volume.folder, zarr_format=3, attributes={"ome": ome})
         for level in range(count):
             sides = [-(-side // (1 << level)) for side in shape]
             array = group.create_array(
@@ -201,8 +205,8 @@ class ZarrLabels:
                 fill_value=0,
                 dimension_names=[_AXES[letter]["name"] for letter in stack.axes + "YX"],
             )
-            levels.append(array)
-        return _Volume(folder, levels, stack)
+            volume.levels.append(array)
+        return volume
 
     @contextlib.contextmanager
     def _explained(self, file: str) -> Iterator[None]:
@@ -285,10 +289,6 @@ def _put(folder: Path, path: Path) -> None:
         for name in names:
             with (Path(parent) / name).open("rb+") as file:
                 os.fsync(file.fileno())
-    old = None
     if path.exists():  # no system replaces a folder that is not empty
-        old = folder.with_name(f"{folder.name}-old")
-        path.rename(old)
+        path.rename(folder.with_name("old"))
     folder.rename(path)
-    if old is not None:
-        shutil.rmtree(old)

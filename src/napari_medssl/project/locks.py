@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["held"]
+__all__ = ["held", "is_held"]
 
 
 @contextlib.contextmanager
-def held(path: Path, *, busy: str, unwritable: str) -> Iterator[None]:
+def held(path: Path, *, busy: str, unwritable: str, patience: float = 1.0) -> Iterator[None]:
     """Hold a lock file.
 
     Parameters
@@ -27,6 +27,8 @@ def held(path: Path, *, busy: str, unwritable: str) -> Iterator[None]:
         The lock; its folder is made where missing.
     busy, unwritable : str
         What to say where somebody else holds it, and where the folder cannot be written (followed by the reason).
+    patience : float
+        Seconds to wait for somebody else to let go. Never 0: asking whether a lock is held takes it for a moment, too.
 
     Raises
     ------
@@ -39,8 +41,7 @@ def held(path: Path, *, busy: str, unwritable: str) -> Iterator[None]:
     lock = FileLock(path, thread_local=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not at once: asking whether it is held takes it for a moment, too.
-        lock.acquire(timeout=1.0, poll_interval=0.02)
+        lock.acquire(timeout=patience, poll_interval=0.02)
     except Timeout as error:
         raise MedsslError(busy, advice="Wait until it ends, or stop it there.") from error
     except OSError as error:
@@ -52,3 +53,18 @@ def held(path: Path, *, busy: str, unwritable: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds a lock file; nobody does where it is missing, or can only be read."""
+    if not path.is_file():
+        return False
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    except PermissionError:
+        return False  # a read-only copy, on which nobody can work
+    lock.release()
+    return False

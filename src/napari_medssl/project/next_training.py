@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Started
+from napari_medssl.instances.known import known_objects
 from napari_medssl.plan import fine_tuning_mode
 from napari_medssl.project.weights_header import SPEC_KEY, read_header
 
@@ -21,6 +22,8 @@ FEW = 1 / 3
 """A run is gone on from while at most this share of the annotated images was added or changed since it began."""
 STEPS_ON = 100
 """Optimiser steps of a training that goes on; one that starts anew takes as many as is usual."""
+
+_NONE_KNOWN = "Learns classes alone: no drawn object has background or other objects all around it."
 
 
 class NextTraining(NamedTuple):
@@ -39,6 +42,8 @@ class NextTraining(NamedTuple):
     """Why this much of the network learns, in a sentence."""
     objects: bool = False
     """Whether it learns which object a pixel is of, too."""
+    why_objects: str = ""
+    """Why it does not although objects are drawn, in a sentence; empty if there is nothing to say."""
 
     def job(self, project: Project) -> dict[str, Any]:
         """Write it as a job for the engine."""
@@ -74,7 +79,7 @@ def next_training(
     anew : bool
         Start from the pretrained network in any case.
     objects : bool
-        Learn objects, too, where any are drawn.
+        Learn objects, too, where any is drawn and annotated with all that is around it.
 
     Raises
     ------
@@ -82,7 +87,9 @@ def next_training(
         If the job of a run is damaged.
     """
     count = len(project.annotations.annotated())
-    objects = objects and bool(project.objects.stored())
+    drawn = objects and bool(project.objects.stored())
+    objects = drawn and _any_known(project)
+    why_objects = _NONE_KNOWN if drawn and not objects else ""
     mode, why_mode = fine_tuning_mode(count)
     last = next((run for run in runs if run.kind == "finetune"), None)
     pretrained = next((run for run in runs if run.kind == "pretrain"), None)
@@ -99,12 +106,25 @@ def next_training(
         against = _other(project, last, mode, objects) or _too_much(last, news, count)
         if not against:
             why = f"Goes on from {last.name}: {news} since."
-            return NextTraining(mode, last.name, True, STEPS_ON, why, why_mode, objects)
+            return NextTraining(
+                mode, last.name, True, STEPS_ON, why, why_mode, objects, why_objects
+            )
     if pretrained is None:
         why = f"A new network: nothing is pretrained, and {against}."
-        return NextTraining(mode, None, False, None, why, why_mode, objects)
+        return NextTraining(mode, None, False, None, why, why_mode, objects, why_objects)
     why = f"From {pretrained.name} (pretrained): {against}."
-    return NextTraining(mode, pretrained.name, False, None, why, why_mode, objects)
+    return NextTraining(mode, pretrained.name, False, None, why, why_mode, objects, why_objects)
+
+
+def _any_known(project: Project) -> bool:
+    """Tell whether there is an object that training can learn from."""
+    drawn = set(project.objects.stored())
+    for name in project.annotations.annotated():
+        if name in drawn:
+            labels, ids = project.annotations.read(name), project.objects.read(name)
+            if known_objects(labels, ids).objects.any():
+                return True
+    return False
 
 
 class _News(NamedTuple):

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.annotations import label_files
 from napari_medssl.project.checkpoint import read_ids, write_tiff
-from napari_medssl.project.paths import inside
+from napari_medssl.project.image_files import ImageFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +24,7 @@ HIGHEST_ID = 2**24 - 1
 """Tables over all ids are made everywhere: ids that are hashes or colours would take all memory."""
 
 
-class Objects:
+class Objects(ImageFiles):
     """The object maps of a project: 0 is no object, every other value is the id of one.
 
     An object map divides the foreground: the labels say what a pixel is, the object map which one. Where the labels say
@@ -38,12 +37,7 @@ class Objects:
     """
 
     def __init__(self, project: Project) -> None:
-        self._project = project
-        self._folder = project.path / "objects"
-
-    def path(self, name: str) -> Path:
-        """Give the object file of image `name`, which may not exist yet."""
-        return inside(self._folder, name, suffix=".tif")
+        super().__init__(project, "objects")
 
     def read(self, name: str) -> NDArray[np.int32]:
         """Read the objects of an image.
@@ -63,18 +57,7 @@ class Objects:
         MedsslError
             If the file is damaged or no longer fits the image.
         """
-        shape = self._project.shape(name)
-        path = self.path(name)
-        if not path.is_file():
-            return np.zeros(shape, np.int32)
-        ids = read_ids(path)
-        if ids.shape != shape:
-            raise MedsslError(
-                f"The objects of {name} have shape {ids.shape}, the image has {shape}: the image was replaced by"
-                " another one.",
-                advice=f"Bring the image back, or delete {path}.",
-            )
-        return ids
+        return self._read(name, read_ids, np.int32)
 
     def write(self, name: str, ids: NDArray[np.integer]) -> None:
         """Store the objects of an image, atomically and compressed.
@@ -91,21 +74,7 @@ class Objects:
         MedsslError
             If the shape is not the image's, or a value is no id.
         """
-        ids = np.asarray(ids)
-        shape = self._project.shape(name)
-        if ids.shape != shape:
-            raise MedsslError(
-                f"The objects for {name} have shape {ids.shape}, the image has {shape}."
-            )
-        write_ids(self.path(name), ids, note={})
-
-    def clear(self, name: str) -> None:
-        """Delete the objects of an image, if there are any."""
-        self.path(name).unlink(missing_ok=True)
-
-    def stored(self) -> tuple[str, ...]:
-        """Give the names of all object files, also of those whose image is gone."""
-        return tuple(name for name, _ in label_files(self._folder))
+        write_ids(self.path(name), self._checked(name, ids), note={})
 
 
 def write_ids(path: Path, ids: NDArray[np.integer], *, note: Mapping[str, Any]) -> None:

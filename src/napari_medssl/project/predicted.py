@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.annotations import label_files
+from napari_medssl.project.image_files import label_files
 
 if TYPE_CHECKING:
     from napari_medssl.project.project import Project

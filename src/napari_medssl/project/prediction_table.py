@@ -1,7 +1,8 @@
 """What a run predicted of each image, in numbers: ``predictions/<run>/images.csv``.
 
 A row is added once everything that belongs to an image is complete on disk, so it is also what says that an image is
-predicted: what a killed job leaves behind, and what weights made that are not the run's any more, does not count.
+predicted: what a killed job leaves behind, what weights made that are not the run's any more, and what was predicted of
+an image that another one has replaced since, does not count.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.project.annotations import label_files
 from napari_medssl.project.checkpoint import append_line, atomic, read_lines
 from napari_medssl.project.entries import digest_of
+from napari_medssl.project.image_files import label_files
 from napari_medssl.project.locks import held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_medssl.project.fingerprints import Fingerprint
     from napari_medssl.project.project import Project
     from napari_medssl.project.run import Run
 
@@ -31,10 +33,20 @@ __all__ = [
     "predicted_images",
     "prediction_name",
     "read_prediction_table",
+    "replaced_images",
     "weights_digest",
 ]
 
-_COLUMNS = ("image", "uncertainty", "objects", "bytes", "weights")
+_COLUMNS = (
+    "image",
+    "uncertainty",
+    "objects",
+    "bytes",
+    "weights",
+    "image_size",
+    "image_mtime",
+    "image_sha256",
+)
 _SHARE = "share of "
 _DIGITS = 16
 _SHORT = 8
@@ -54,6 +66,8 @@ class PredictionRow:
     """Size of the label file that the row belongs to."""
     weights: str
     """`weights_digest` of the weights that predicted it; of another project's run, `applied_run.weights_here`."""
+    seen: Fingerprint
+    """Of the image that was predicted."""
 
 
 def read_prediction_table(project: Project, run: str) -> dict[str, PredictionRow]:
@@ -86,6 +100,10 @@ def read_prediction_table(project: Project, run: str) -> dict[str, PredictionRow
                 objects=int(fields["objects"]) if fields["objects"] else None,
                 bytes=int(fields["bytes"]),
                 weights=fields["weights"],
+                seen=(
+                    (int(fields["image_size"]), int(fields["image_mtime"])),
+                    fields["image_sha256"],
+                ),
             )
         except (KeyError, TypeError, ValueError):
             continue
@@ -108,7 +126,7 @@ def add_to_table(
     row : PredictionRow
         What was predicted; a later row of an image replaces an earlier one.
     classes : sequence of str
-        Names of all classes. A table of other classes is begun anew.
+        Names of all classes. A table of other columns is begun anew.
 
     Raises
     ------
@@ -116,6 +134,7 @@ def add_to_table(
         If the system refuses.
     """
     path = _path(project, run)
+    (size, mtime), digest = row.seen
     header = [*_COLUMNS, *(_SHARE + name for name in classes)]
     line = _line(
         [
@@ -124,6 +143,9 @@ def add_to_table(
             "" if row.objects is None else str(row.objects),
             str(row.bytes),
             row.weights,
+            str(size),
+            str(mtime),
+            digest,
             *(f"{row.shares[name]:.5f}" for name in classes),
         ]
     )
@@ -138,7 +160,7 @@ def add_to_table(
 
 
 def predicted_images(project: Project, run: str, weights: str) -> frozenset[str]:
-    """Give the images whose prediction is complete on disk and was made by these very weights.
+    """Give the images whose prediction is complete on disk, was made by these very weights, and is of this very image.
 
     Parameters
     ----------
@@ -150,12 +172,25 @@ def predicted_images(project: Project, run: str, weights: str) -> frozenset[str]
         Of the run as it is now, see `PredictionRow`.
     """
     sizes = {name: size for name, (size, _) in label_files(_path(project, run).parent)}
-    rows = read_prediction_table(project, run)
-    return frozenset(
-        image
-        for image, row in rows.items()
+    rows = {
+        image: row
+        for image, row in read_prediction_table(project, run).items()
         if row.weights == weights and sizes.get(image) == row.bytes
-    )
+    }
+    return frozenset(rows) - replaced_images(project, rows)
+
+
+def replaced_images(project: Project, rows: Mapping[str, PredictionRow]) -> frozenset[str]:
+    """Give the images that are others than those that were predicted.
+
+    Parameters
+    ----------
+    project : Project
+        Whose images.
+    rows : mapping
+        Image -> what was predicted of it.
+    """
+    return project.fingerprints.changed({image: row.seen for image, row in rows.items()})
 
 
 def prediction_name(project: Project, run: Run) -> str:

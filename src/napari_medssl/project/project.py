@@ -12,6 +12,7 @@ from napari_medssl.project.annotations import Annotations
 from napari_medssl.project.channels import choose, default_choice
 from napari_medssl.project.checkpoint import read_json, write_json
 from napari_medssl.project.entries import load_entries
+from napari_medssl.project.fingerprints import Fingerprints
 from napari_medssl.project.folder import ImageFolder
 from napari_medssl.project.image_rules import assign, stored_rule
 from napari_medssl.project.images import split_plane
@@ -57,11 +58,13 @@ class Project(ImageFolder):
 
     annotations: Annotations
     objects: Objects
+    fingerprints: Fingerprints
     imported: ImportReport | None
     """What `create` made of the masks it was given."""
 
     def __init__(self, path: Path, settings: ProjectSettings, image_root: Path) -> None:
         super().__init__(path, settings, image_root)
+        self.fingerprints = Fingerprints(self)
         self.annotations = Annotations(self)
         self.objects = Objects(self)
         self.imported = None

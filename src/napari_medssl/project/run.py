@@ -9,7 +9,6 @@ import io
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from napari_medssl.config import refuse_newer
@@ -34,7 +33,7 @@ from napari_medssl.project.checkpoint import (
     read_lines_backwards,
     write_json,
 )
-from napari_medssl.project.locks import held
+from napari_medssl.project.locks import held, is_held
 from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ class Run:
     @property
     def status(self) -> RunStatus:
         """What became of the run, from its lock and its last event; a killed run counts as stopped."""
-        if self._locked():
+        if is_held(self.path / "run.lock"):
             return "running"
         event = self._last_step()
         if isinstance(event, Failed):
@@ -257,20 +256,6 @@ class Run:
             return self.job
         except MedsslError:
             return {}
-
-    def _locked(self) -> bool:
-        path = self.path / "run.lock"
-        if not path.is_file():
-            return False
-        lock = FileLock(path, thread_local=False)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return True
-        except PermissionError:
-            return False  # a read-only copy, on which nobody can work
-        lock.release()
-        return False
 
     def _last_step(self) -> AnyEvent | None:
         """Give the last event that tells where the job stands; a note or a file may come after the end."""

@@ -28,8 +28,8 @@ ABOVE: tuple[Callable[[Session], QWidget], ...] = (SuggestBar,)
 """Between the image's head and the tabs: what to annotate next."""
 PAGES: dict[str, Callable[[Session], QWidget]] = {"Objects": ObjectsPage}
 """More tabs beside "Classes": title -> page."""
-BELOW: tuple[Callable[[Session], QWidget], ...] = (LiveBar, LearnBar)
-"""Under the tabs: the live prediction, and training."""
+BELOW: tuple[Callable[[Session], QWidget], ...] = (LearnBar,)
+"""Under the tabs: training."""
 
 
 class AnnotateStep(QWidget):
@@ -47,6 +47,7 @@ class AnnotateStep(QWidget):
         self.header = AnnotateHeader(session)
         self.classes = ClassBox(session)
         self.tools = AnnotateTools(session)
+        self.live = LiveBar(session)
         self.tabs = QTabBar()
         self.tabs.setAccessibleName("What to annotate")
         self.tabs.setDrawBase(False)
@@ -60,6 +61,7 @@ class AnnotateStep(QWidget):
         column.setSpacing(2)
         column.addWidget(self.classes)
         column.addWidget(self.tools)
+        column.addWidget(self.live)  # learns from what is painted here; the objects need the room
         self.pages: dict[str, QWidget] = {"Classes": painting}
         self.pages |= {title: make(session) for title, make in PAGES.items()}
         for title in self.pages:

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_medssl.widgets.classes import BACKGROUND
 from napari_medssl.widgets.copying import copy_prediction, refuses
+from napari_medssl.widgets.pixel_change import change_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,12 +45,11 @@ def rest_is_background(annotator: Annotator) -> None:
     layer = annotator.layer
     if layer is None or refuses(annotator):
         return
-    free = np.nonzero(layer.data == 0)
-    if free[0].size == 0:
+    count = change_pixels(layer, np.where(layer.data == 0, BACKGROUND, layer.data))
+    if not count:
         annotator.say("Every pixel is annotated already.")
         return
-    layer.data_setitem(free, BACKGROUND)
-    annotator.say(f"{free[0].size:,} pixels became background; Ctrl+Z undoes it.")
+    annotator.say(f"{count:,} pixels became background; Ctrl+Z undoes it.")
 
 
 # -- other images --------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import Signal
 
+from napari_medssl.project.annotations import counts_of
 from napari_medssl.widgets.annotation_commands import SHORTCUTS
 from napari_medssl.widgets.autosave import Autosave
 from napari_medssl.widgets.classes import BACKGROUND
 from napari_medssl.widgets.gl_guard import guard_canvas
-from napari_medssl.widgets.label_store import Annotation, LabelStore, counts_of
+from napari_medssl.widgets.label_store import Annotation, LabelStore
 from napari_medssl.widgets.layers import class_colormap, mark
 from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.picking import Picking
@@ -236,6 +237,8 @@ class Annotator(PerSession):
         layer.events.selected_label.connect(self._on_selected_label)
         layer.events.mode.connect(self._on_mode)
         layer.events.editable.connect(self._lock)
+        layer.bind_key("Control-Z", lambda _: self.undo(), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: self.redo(), overwrite=True)
         return layer
 
     def _park(self) -> None:
@@ -329,6 +332,18 @@ class Annotator(PerSession):
             elif layer.mode not in ("paint", "fill", "polygon"):
                 layer.mode = "paint"
         self.class_changed.emit()
+
+    def undo(self) -> None:
+        """Take back the last step; what was said of it holds no longer."""
+        if self.layer is not None:
+            self.layer.undo()
+            self.say("")
+
+    def redo(self) -> None:
+        """Make the step that was taken back once more."""
+        if self.layer is not None:
+            self.layer.redo()
+            self.say("")
 
     def _values(self) -> set[int]:
         return {item.value for item in self.classes}

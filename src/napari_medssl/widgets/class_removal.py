@@ -78,6 +78,10 @@ def _consequences(name: str, removal: Removal) -> str:
         told.append(
             f"“{name}” is painted on {where} ({removal.pixels:,} pixels). Its removal cannot be undone."
         )
+    if removal.objects:
+        count = removal.objects
+        which = "1 object of it goes" if count == 1 else f"{count:,} objects of it go"
+        told.append(f"{which} with it, unless its pixels become another class than background.")
     if removal.runs:
         count = len(removal.runs)
         who = f"The run {removal.runs[0]}" if count == 1 else f"{count} runs"

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from napari_medssl.project import read_labels
 from napari_medssl.widgets.layers import marked
+from napari_medssl.widgets.pixel_change import change_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,13 +179,12 @@ def _fill(
     prediction, region = found
     known = np.isin(prediction, [item.value for item in annotator.classes])
     removed = int(np.count_nonzero(region & ~known))
-    wanted = region & known & (layer.data != prediction)
+    wanted = region & known
     if not overwrite:
         wanted &= layer.data == 0
-    where = np.nonzero(wanted)
+    count = change_pixels(layer, np.where(wanted, prediction, layer.data))
     left_out = f" {removed:,} pixels of removed classes were left out." if removed else ""
-    if not where[0].size:
+    if not count:
         annotator.say(f"Nothing to take: all of it is annotated already.{left_out}")
         return
-    layer.data_setitem(where, prediction[where].astype(layer.data.dtype))
-    annotator.say(f"{where[0].size:,} pixels taken from {words}. Ctrl+Z undoes it.{left_out}")
+    annotator.say(f"{count:,} pixels taken from {words}. Ctrl+Z undoes it.{left_out}")

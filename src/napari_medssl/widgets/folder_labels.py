@@ -11,11 +11,12 @@ from qtpy.QtCore import QTimer, Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.annotate import above, fill_in
+from napari_medssl.project.annotations import counts_of
 from napari_medssl.widgets.activity import Activity
 from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.feature_store import FeatureStore
 from napari_medssl.widgets.folder_search import FolderSearch
-from napari_medssl.widgets.label_store import Annotation, counts_of
+from napari_medssl.widgets.label_store import Annotation
 from napari_medssl.widgets.outline import put_label
 from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.problem import Problem

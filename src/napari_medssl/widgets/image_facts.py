@@ -15,7 +15,7 @@ from napari_medssl.evaluate.taught import taught
 from napari_medssl.project import ClassInfo, Run, read_labels
 from napari_medssl.project.listing import Identity, identity_of
 from napari_medssl.project.predicted import predicted_by_run
-from napari_medssl.project.prediction_table import read_prediction_table
+from napari_medssl.project.prediction_table import read_prediction_table, replaced_images
 from napari_medssl.widgets.classes import BACKGROUND
 from napari_medssl.widgets.image_rows import Scored
 from napari_medssl.widgets.one_by_one import OneByOne
@@ -64,9 +64,9 @@ class ImageFacts(PerSession):
         self.run: str | None = None
         """The name of the predictions that all of this is about."""
         self.predicted: set[str] = set()
-        """Images with a stored prediction of that name."""
+        """Images with a stored prediction of that name; one of an image that was replaced since is none."""
         self.predicted_by_others: set[str] = set()
-        """Images with one of any other name."""
+        """Of the rest, images with one of any other name."""
         self.uncertainty: dict[str, float] = {}
         """Of those predictions, 0 to 1; of images predicted since the last look it is not known."""
         self.scores: dict[str, Scored] = {}
@@ -187,11 +187,18 @@ class ImageFacts(PerSession):
 def _find(project: Project, run: str | None, folder: Path | None) -> _Found:
     """Look at the predictions of a run; `folder` is that of a run of another project."""
     by_run = predicted_by_run(project)
+    rows = read_prediction_table(project, run) if run is not None else {}
     predicted = by_run.pop(run, frozenset()) if run is not None else frozenset()
-    others = frozenset().union(*by_run.values())
+    predicted -= replaced_images(project, rows)
+    others: frozenset[str] = frozenset()
+    for name, images in by_run.items():
+        images -= predicted | others  # of these it is known
+        its = read_prediction_table(project, name) if images else {}
+        others |= images - replaced_images(
+            project, {image: its[image] for image in images & its.keys()}
+        )
     if run is None:
         return _Found(predicted, others, {}, frozenset(), "")
-    rows = read_prediction_table(project, run)
     uncertainty = {name: row.uncertainty for name, row in rows.items() if name in predicted}
     learned: frozenset[str] | None
     try:

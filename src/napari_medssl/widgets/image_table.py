@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSize, Qt
+from qtpy.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetrics, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QTableView,
 )
 
 from napari_medssl.widgets.image_list import MARKS, WORDS
 from napari_medssl.widgets.image_rows import Column, Facts, Wanted, arranged
+from napari_medssl.widgets.row_table import RowModel, RowTable
 from napari_medssl.widgets.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ _LEFT = (Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter).value
 _PREDICTION = {"current": "yes", "other": "by another run", "none": "no"}
 
 
-class ImageTableModel(QAbstractTableModel):
-    """Rows cost nothing until they are seen; they are sorted and chosen without asking Qt for each.
+class ImageTableModel(RowModel):
+    """The names of images; they are sorted and chosen without asking Qt for each.
 
     Parameters
     ----------
@@ -58,13 +58,14 @@ class ImageTableModel(QAbstractTableModel):
         Asked for the pictures of the rows in sight.
     """
 
+    headings = tuple(title for title, _ in _TITLES.values())
+
     def __init__(self, thumbnails: Thumbnails, parent: Any = None) -> None:
         super().__init__(parent)
         self._thumbnails = thumbnails
         self.names: tuple[str, ...] = ()
         """All images, in the project's order."""
         self.rows: list[str] = []
-        """Those that are shown, in this order."""
         self.facts = Facts()
         self.wanted = Wanted()
         self.open: str | None = None
@@ -98,20 +99,6 @@ class ImageTableModel(QAbstractTableModel):
         for image in (before, name):
             self._redraw(image)
 
-    def rowCount(  # noqa: N802
-        self,
-        parent: QModelIndex | QPersistentModelIndex = QModelIndex(),  # noqa: B008
-    ) -> int:
-        """Return the number of images that are shown."""
-        return 0 if parent.isValid() else len(self.rows)
-
-    def columnCount(  # noqa: N802
-        self,
-        parent: QModelIndex | QPersistentModelIndex = QModelIndex(),  # noqa: B008
-    ) -> int:
-        """Return the number of columns."""
-        return 0 if parent.isValid() else len(Column)
-
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column."""
         self._column = Column(max(0, column))
@@ -128,15 +115,13 @@ class ImageTableModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         column = Column(section)
-        if role == Qt.ItemDataRole.DisplayRole:
-            return _TITLES[column][0]
         if role == Qt.ItemDataRole.ToolTipRole:
             return _TITLES[column][1]
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _LEFT
         if role == Qt.ItemDataRole.InitialSortOrderRole and column is Column.UNCERTAINTY:
             return Qt.SortOrder.DescendingOrder.value
-        return None
+        return super().headerData(section, orientation, role)
 
     def data(
         self,
@@ -255,7 +240,7 @@ class _Pictures(QStyledItemDelegate):
             option.decorationSize = QSize(_PICTURE, _PICTURE)
 
 
-class ImageTable(QTableView):
+class ImageTable(RowTable):
     """Shows an `ImageTableModel`; a double click or Enter activates a row.
 
     Parameters
@@ -265,20 +250,15 @@ class ImageTable(QTableView):
     """
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        images = ImageTableModel(Thumbnails.of(session))
+        super().__init__(images, "Images of the project", parent)
+        self.images = images
         self.keys: dict[int, Callable[[], None]] = {}
         """What keys do besides those of every table."""
-        self.images = ImageTableModel(Thumbnails.of(session), self)
-        self.setModel(self.images)
         self.setItemDelegateForColumn(Column.IMAGE, _Pictures(self))
-        self.setAccessibleName("Images of the project")
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setWordWrap(False)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)  # Tab leaves the table, as it does everywhere else
         self.setIconSize(QSize(_PICTURE, _PICTURE))
         self._lay_out_headers()
         self.setSortingEnabled(True)
@@ -295,13 +275,9 @@ class ImageTable(QTableView):
             super().keyPressEvent(event)
 
     def _lay_out_headers(self) -> None:
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
-        if rows is None or columns is None:
-            raise RuntimeError("A table has headers.")
-        rows.setVisible(False)
+        rows, columns = self.height_of_rows, self.columns
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         rows.setDefaultSectionSize(_PICTURE + 4)
-        columns.setHighlightSections(False)
         columns.setMinimumSectionSize(60)
         columns.setSectionResizeMode(Column.IMAGE, QHeaderView.ResizeMode.Stretch)
         columns.setSortIndicator(Column.IMAGE, Qt.SortOrder.AscendingOrder)

@@ -277,9 +277,9 @@ class LabelBox(QWidget):
         self.refresh()
 
     def _on_undo(self) -> None:
-        layer = Annotator.of(self._session).layer
-        if layer is not None:
-            layer.undo()
+        annotator = Annotator.of(self._session)
+        if annotator.layer is not None:
+            annotator.undo()
             self._said = "The last change of this image's annotation is taken back."
             self.refresh()
 

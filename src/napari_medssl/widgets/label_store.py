@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
+from napari_medssl.project.annotations import counts_of
 from napari_medssl.widgets.write_behind import WriteBehind
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_medssl.project import Project
 
-__all__ = ["Annotation", "LabelStore", "counts_of"]
+__all__ = ["Annotation", "LabelStore"]
 
 Status = Literal["none", "partial", "done"]
 
@@ -43,12 +43,6 @@ class Annotation:
         if self.done:
             return "done"
         return "partial" if any(n for value, n in self.counts.items() if value) else "none"
-
-
-def counts_of(labels: NDArray[np.uint16]) -> dict[int, int]:
-    """Count the pixels of each label value that occurs."""
-    found = np.bincount(labels.ravel())
-    return {int(value): int(found[value]) for value in np.flatnonzero(found)}
 
 
 class LabelStore(WriteBehind[Annotation]):

@@ -116,7 +116,8 @@ class LearnBar(QWidget):
         self.objects.setChecked(loop.objects)
         self.bar.setVisible(job is not None)
         self.stop.setVisible(job is not None)
-        about = "" if plan is None else f"{plan.why}\n{plan.why_mode}"
+        reasons = () if plan is None else (plan.why_objects, plan.why, plan.why_mode)
+        about = "\n".join(reason for reason in reasons if reason)
         self.train.setToolTip(
             f"Saves, trains on all annotations, and opens the next image with its prediction.\n{about}".strip()
         )
@@ -132,7 +133,7 @@ class LearnBar(QWidget):
         elif why_not:
             text = why_not
         else:
-            text = plan.why if plan is not None else ""
+            text = "" if plan is None else f"{plan.why_objects} {plan.why}".strip()
         self.text.setText(text)
         self.text.setToolTip(f"{text}\n{about}" if about and about not in text else text)
 

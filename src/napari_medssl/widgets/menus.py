@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.widgets.workspace import Workspace
 
-__all__ = ["annotate_layer", "explore_layer", "segment_layer", "use_this_layer"]
+__all__ = ["annotate_layer", "evaluate_layer", "explore_layer", "segment_layer", "use_this_layer"]
 
 _PLUGIN = "napari-medssl"
 
@@ -34,6 +34,11 @@ def segment_layer() -> None:
 def annotate_layer() -> None:
     """Open the workspace where the open image is painted on."""
     _open("Annotate")
+
+
+def evaluate_layer() -> None:
+    """Open the workspace where the current run is scored."""
+    _open("Evaluate")
 
 
 def explore_layer() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from napari_medssl.instances.by_class import FOREGROUND
+from napari_medssl.widgets.pixel_change import change_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +23,13 @@ _MOST = 100  # steps that napari keeps, too
 
 
 class _Step(NamedTuple):
-    changed: NDArray[np.intp]
-    """Pixels whose object changed, as positions in the flattened image: this is how the step is known again."""
-    where: NDArray[np.intp]
-    """Pixels whose class changed with it."""
+    changed: bytes
+    """Digest of which pixels' object changed: this is how the step is known again."""
+    where: NDArray[np.uint8]
+    """Pixels whose class changed with it, (Y, X), as `np.packbits` packs them."""
     old: NDArray[np.uint16]
     new: NDArray[np.uint16]
-    """Their classes before and after."""
+    """Their classes before and after, (N,)."""
 
 
 class ObjectHistory:
@@ -77,10 +79,8 @@ class ObjectHistory:
             Whether any object differs now.
         """
         changed = ids != objects.data
-        where = np.nonzero(changed)
-        if not where[0].size:
+        if not change_pixels(objects, ids):
             return False
-        objects.data_setitem(where, ids[where])
         if values is None:
             values = np.zeros(changed.shape, np.uint16)
         self._add(changed, objects, classes, (values > 0) & (values != classes.data), values)
@@ -132,25 +132,24 @@ class ObjectHistory:
     ) -> None:
         """Set the classes of the pixels `where`, as part of a step of the object layer that was just made."""
         self._seen = objects.data.copy()
-        places = np.flatnonzero(where)
-        flat = classes.data.ravel()
-        new = np.broadcast_to(np.asarray(values, np.uint16), where.shape).ravel()[places]
-        self._done.append(_Step(np.flatnonzero(changed), places, flat[places], new))
+        old, after = classes.data, np.where(where, values, classes.data).astype(np.uint16)
+        step = _Step(_digest(changed), np.packbits(where), old[where], after[where])
+        self._done.append(step)
         self._undone.clear()
-        _put(classes, places, new)
+        change_pixels(classes, after)
 
     def _follow(
         self,
-        changed: NDArray[np.intp],
+        changed: NDArray[np.bool_],
         source: deque[_Step],
         target: deque[_Step],
         classes: Labels | None,
         *,
         forward: bool,
     ) -> None:
-        if not changed.size:
+        if not changed.any():
             return
-        if not source or not np.array_equal(source[-1].changed, changed):
+        if not source or source[-1].changed != _digest(changed):
             self.clear()  # the layer was undone by other means than these: the classes stay as they are
             return
         step = source.pop()
@@ -159,16 +158,19 @@ class ObjectHistory:
             return
         before, after = (step.old, step.new) if forward else (step.new, step.old)
         # what was painted over since keeps its class
-        same = classes.data.ravel()[step.where] == before
-        _put(classes, step.where[same], after[same])
+        values = classes.data.copy()
+        where = np.unpackbits(step.where, count=values.size).astype(bool).reshape(values.shape)
+        now = values[where]
+        values[where] = np.where(now == before, after, now)
+        change_pixels(classes, values)
 
 
-def _changed(objects: Labels, step: Callable[[], None]) -> NDArray[np.intp]:
+def _changed(objects: Labels, step: Callable[[], None]) -> NDArray[np.bool_]:
     before = objects.data.copy()
     step()
-    return np.flatnonzero(before != objects.data)
+    changed: NDArray[np.bool_] = before != objects.data
+    return changed
 
 
-def _put(classes: Labels, places: NDArray[np.intp], values: NDArray[np.uint16]) -> None:
-    if places.size:
-        classes.data_setitem(np.unravel_index(places, classes.data.shape), values)
+def _digest(changed: NDArray[np.bool_]) -> bytes:
+    return hashlib.blake2b(np.packbits(changed).tobytes(), digest_size=16).digest()

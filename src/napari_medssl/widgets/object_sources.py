@@ -42,14 +42,14 @@ class ObjectSettings(Config):
     """In a distance map."""
     separation: SeparateConfig = SeparateConfig()
     """In classes."""
-    smallest: int = Field(0, ge=0)
-    """Smaller objects are left out, pixels."""
+    smallest: int | None = Field(None, ge=0)
+    """Smaller objects are left out, pixels; None leaves out what the engine does, see `find_objects`."""
     largest: int | None = Field(None, ge=1)
     """Larger ones too."""
 
     @model_validator(mode="after")
     def _some_area(self) -> ObjectSettings:
-        if self.largest is not None and self.largest < self.smallest:
+        if self.largest is not None and self.largest < (self.smallest or 0):
             raise ValueError(
                 f"largest = {self.largest} must not be below smallest = {self.smallest}"
             )
@@ -93,19 +93,20 @@ def find(project: Project, recipe: Recipe) -> Found:
         If a prediction cannot be read, or is of another size than the image.
     """
     labels, settings = recipe.labels, recipe.settings
+    specks = settings.smallest is not None
     if labels is None:
         labels = read_labels(project.prediction_path(recipe.run, recipe.image))
     _check(labels.shape, project.shape(recipe.image))
     if recipe.source == "distance":
         distance = read_map(project.predicted_distance_path(recipe.run, recipe.image))
         _check(distance.shape, project.shape(recipe.image))
-        objects = find_objects(labels, distance, "distance", seeds=settings.seeds)
+        objects = find_objects(labels, distance, "distance", seeds=settings.seeds, specks=specks)
     elif recipe.source == "stored":
         objects = read_ids(project.predicted_objects_path(recipe.run, recipe.image))
         _check(objects.shape, project.shape(recipe.image))
     else:
-        objects = find_objects(labels, None, "separate", necks=settings.separation)
-    objects = keep_areas(objects, smallest=settings.smallest, largest=settings.largest)
+        objects = find_objects(labels, None, "separate", necks=settings.separation, specks=specks)
+    objects = keep_areas(objects, smallest=settings.smallest or 0, largest=settings.largest)
     objects = renumber(objects)
     values = np.zeros(int(objects.max(initial=0)) + 1, np.uint16)
     for number, value in classes_of(objects, labels).items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import (
-    QAbstractTableModel,
     QItemSelection,
     QItemSelectionModel,
     QModelIndex,
@@ -13,7 +12,9 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QWidget
+
+from napari_medssl.widgets.row_table import RowModel, RowTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectModel", "ObjectTable"]
 
-_HEADINGS = ("Object", "Class", "Pixels")
 _NUMBER, _CLASS, _AREA = range(3)
 _DISPLAY = Qt.ItemDataRole.DisplayRole
 _SELECT = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
 
 
-class ObjectModel(QAbstractTableModel):
-    """Ids, classes and areas, sorted; ten thousand of them cost nothing until they are seen."""
+class ObjectModel(RowModel):
+    """Ids, classes and areas, sorted."""
+
+    headings = ("Object", "Class", "Pixels")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -68,20 +70,6 @@ class ObjectModel(QAbstractTableModel):
         """Name the class of an object."""
         return self._names.get(row.value, "none")
 
-    def rowCount(  # noqa: N802
-        self,
-        parent: QModelIndex | QPersistentModelIndex = QModelIndex(),  # noqa: B008
-    ) -> int:
-        """Return the number of objects."""
-        return 0 if parent.isValid() else len(self.rows)
-
-    def columnCount(  # noqa: N802
-        self,
-        parent: QModelIndex | QPersistentModelIndex = QModelIndex(),  # noqa: B008
-    ) -> int:
-        """Return 3: id, class and area."""
-        return 0 if parent.isValid() else len(_HEADINGS)
-
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = _DISPLAY) -> Any:
         """Return what a cell shows."""
         if not index.isValid():
@@ -95,14 +83,8 @@ class ObjectModel(QAbstractTableModel):
             return None
         return (str(row.number), self.class_name(row), f"{row.area:,}")[index.column()]
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _DISPLAY) -> Any:  # noqa: N802
-        """Return the headings of the columns."""
-        if orientation == Qt.Orientation.Horizontal and role == _DISPLAY:
-            return _HEADINGS[section]
-        return None
 
-
-class ObjectTable(QTableView):
+class ObjectTable(RowTable):
     """One row per object; several can be selected, with Ctrl or Shift."""
 
     chosen = Signal(list)
@@ -111,25 +93,16 @@ class ObjectTable(QTableView):
     """The Delete key was pressed."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.objects = ObjectModel(self)
-        self.setModel(self.objects)
-        self.setAccessibleName("Objects of this image")
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        objects = ObjectModel()
+        super().__init__(objects, "Objects of this image", parent)
+        self.objects = objects
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)
         self.setFixedHeight(140)  # five rows
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
-        if rows is not None and columns is not None:
-            rows.setVisible(False)
-            rows.setDefaultSectionSize(22)
-            columns.setHighlightSections(False)
-            columns.setSectionResizeMode(_NUMBER, QHeaderView.ResizeMode.ResizeToContents)
-            columns.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Stretch)
-            columns.setSectionResizeMode(_AREA, QHeaderView.ResizeMode.ResizeToContents)
+        self.height_of_rows.setDefaultSectionSize(22)
+        for column in (_NUMBER, _AREA):
+            self.columns.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.columns.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Stretch)
         self.setSortingEnabled(True)
         self.sortByColumn(_NUMBER, Qt.SortOrder.AscendingOrder)
         self._filling = False

@@ -9,6 +9,7 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
 from napari_medssl.config import ConfigError
+from napari_medssl.instances.finding import SPECK
 from napari_medssl.widgets.object_editor import ObjectEditor
 from napari_medssl.widgets.object_preview import ObjectPreview
 from napari_medssl.widgets.object_sources import SOURCES, ObjectSettings
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["TakeObjects"]
 
 _MOST = 100_000_000
+_STEP = 5
+_AUTOMATIC = -_STEP  # what stands below 0 in the field of the smallest area
 
 
 class TakeObjects(QWidget):
@@ -85,10 +88,16 @@ class TakeObjects(QWidget):
         for box, name in ((self.smallest, "Smallest area"), (self.largest, "Largest area")):
             box.setAccessibleName(name)
             box.setRange(0, _MOST)
-            box.setSingleStep(5)
+            box.setSingleStep(_STEP)
             box.setSuffix(" px")
             box.setKeyboardTracking(False)
-        self.smallest.setToolTip("Smaller objects are left out.")
+        self.smallest.setMinimum(_AUTOMATIC)
+        self.smallest.setSpecialValueText("automatic")
+        self.smallest.setToolTip(
+            "Smaller objects are left out. Automatic (below 0) leaves out specks, as predicting a folder does:\n"
+            f"what has less than {SPECK:.0%} of the typical area of the objects of its class in this image.\n"
+            "Objects that a run has stored are taken as they are. 0 leaves out nothing."
+        )
         self.largest.setToolTip("Larger objects are left out; 0 for no limit.")
         self.largest.setSpecialValueText("no limit")
 
@@ -151,9 +160,10 @@ class TakeObjects(QWidget):
         self.seeds.setVisible(source == "distance")
         self.neck.setVisible(source not in ("distance", "stored"))
         self.smoothing.setVisible(source != "stored")
-        for box, value in ((self.smallest, settings.smallest), (self.largest, settings.largest)):
+        smallest = _AUTOMATIC if settings.smallest is None else settings.smallest
+        for box, value in ((self.smallest, smallest), (self.largest, settings.largest or 0)):
             box.blockSignals(True)
-            box.setValue(value or 0)
+            box.setValue(value)
             box.blockSignals(False)
         found, why = preview.found, self._editor.why_not or preview.why_not
         if not why and found is not None and not found.number:
@@ -174,7 +184,7 @@ class TakeObjects(QWidget):
         settings = self._preview.settings
         smoothing = {"smoothing": self.smoothing.value}
         distance = self._preview.source == "distance"
-        largest = self.largest.value() or None
+        smallest, largest = self.smallest.value(), self.largest.value() or None
         changed = {
             "seeds": settings.seeds.model_dump()
             | {
@@ -186,7 +196,7 @@ class TakeObjects(QWidget):
             "separation": settings.separation.model_dump()
             | {"neck": self.neck.value}
             | ({} if distance else smoothing),
-            "smallest": self.smallest.value(),
+            "smallest": smallest if smallest >= 0 else None,
             "largest": largest,
         }
         try:

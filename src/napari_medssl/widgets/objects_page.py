@@ -81,9 +81,12 @@ class ObjectsPage(QWidget):
         self.delete = button("Delete (Del)", "")
         self.status = QLabel()
         self.status.setWordWrap(True)
+        # room for two lines at all times: the table must not jump under the mouse
+        self.status.setMinimumHeight(2 * self.status.fontMetrics().lineSpacing())
+        self.status.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         self._said = ""
         self.saved = QLabel()
-        self.saved.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.saved.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
         self.save_now = button("Save again", "Try once more to write the objects to disk.")
         self.layer_gone = button(
             "Show the object layer again", "The layer was removed; what you drew is on disk."

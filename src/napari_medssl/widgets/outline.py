@@ -15,6 +15,7 @@ from napari_medssl.widgets.explorer import Explorer
 from napari_medssl.widgets.layers import find_layer, mark
 from napari_medssl.widgets.one_by_one import OneByOne
 from napari_medssl.widgets.per_session import PerSession
+from napari_medssl.widgets.pixel_change import change_pixels
 from napari_medssl.widgets.placement import transforms
 
 if TYPE_CHECKING:
@@ -202,10 +203,5 @@ def put_label(
     layer = annotator.layer
     if layer is None or annotator.image != image or layer.data.shape != mask.shape:
         return None
-    wanted = mask & (layer.data != value)
-    if not overwrite:
-        wanted &= layer.data == 0
-    where = np.nonzero(wanted)
-    if where[0].size:
-        layer.data_setitem(where, value)
-    return int(where[0].size)
+    wanted = mask if overwrite else mask & (layer.data == 0)
+    return change_pixels(layer, np.where(wanted, value, layer.data))

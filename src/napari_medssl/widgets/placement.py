@@ -9,16 +9,26 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
+    Pixel = tuple[int, int]
+
 __all__ = ["follow", "place", "transforms"]
 
 _MOVES = ("scale", "translate", "rotate", "shear", "affine")
 
 
-def transforms(source: Layer) -> dict[str, Any]:
-    """Return what places a layer in the world, as arguments for another layer of the same axes."""
+def transforms(source: Layer, begin: Pixel = (0, 0)) -> dict[str, Any]:
+    """Return what places a layer in the world, as arguments for another layer of the same axes.
+
+    Parameters
+    ----------
+    source : napari.layers.Layer
+        Where the other one is to lie.
+    begin : tuple of int
+        The pixel of `source` (Y, X) at which the other one begins, if it is a part of it.
+    """
     return {
         "scale": source.scale,
-        "translate": source.translate,
+        "translate": _translate(source, begin),
         "rotate": source.rotate,
         "shear": source.shear,
         "affine": source.affine.affine_matrix,
@@ -27,23 +37,26 @@ def transforms(source: Layer) -> dict[str, Any]:
     }
 
 
-def place(layer: Layer, source: Layer) -> None:
-    """Put a layer where another one of the same axes is."""
+def place(layer: Layer, source: Layer, begin: Pixel = (0, 0)) -> None:
+    """Put a layer where another one of the same axes is, or a part of it that begins at a pixel (Y, X)."""
     for name in _MOVES:
         setattr(layer, name, getattr(source, name))
+    layer.translate = _translate(source, begin)
 
 
-def follow(source: Layer, layer: Layer) -> Callable[[], None]:
+def follow(source: Layer, layer: Layer, begin: Pixel = (0, 0)) -> Callable[[], None]:
     """Move `layer` whenever `source` is moved; returns what ends this.
 
     Parameters
     ----------
     source, layer : napari.layers.Layer
         Of the same axes.
+    begin : tuple of int
+        The pixel of `source` (Y, X) at which `layer` begins.
     """
 
     def copy() -> None:
-        place(layer, source)
+        place(layer, source, begin)
 
     for name in _MOVES:
         source.events[name].connect(copy)
@@ -53,3 +66,10 @@ def follow(source: Layer, layer: Layer) -> Callable[[], None]:
             source.events[name].disconnect(copy)
 
     return end
+
+
+def _translate(source: Layer, begin: Pixel) -> Any:
+    """Give the translation of a layer whose first pixel lies on a pixel of another one."""
+    if begin == (0, 0):
+        return source.translate
+    return source.affine.inverse(source.data_to_world(begin))

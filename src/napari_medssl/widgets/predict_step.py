@@ -1,4 +1,4 @@
-"""Last step: segment this image, or the whole folder."""
+"""Sixth step: segment this image, or the whole folder."""
 
 from __future__ import annotations
 

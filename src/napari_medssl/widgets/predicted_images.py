@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import Signal
 
-from napari_medssl.project.annotations import label_files
+from napari_medssl.project.image_files import label_files
 from napari_medssl.project.prediction_table import predicted_images, weights_digest
 from napari_medssl.project.project import PREDICTED_MAPS
 from napari_medssl.widgets.one_by_one import OneByOne

@@ -1,4 +1,4 @@
-"""Which run is applied: one of this project, or of another one."""
+"""Which run is used: one of this project, or of another one where that can be applied."""
 
 from __future__ import annotations
 
@@ -30,11 +30,16 @@ class RunChoice(QWidget):
     ----------
     session : Session
         Whose `predictions` the run is applied in.
+    others : bool
+        Whether runs of other projects can be chosen.
     """
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, session: Session, *, others: bool = True, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._session = session
+        self._others = others
         self._foreign: dict[str, None] = {}  # their paths, in the order in which they were chosen
         self._project: Project | None = None
         self.box = QComboBox()
@@ -61,7 +66,8 @@ class RunChoice(QWidget):
 
     def refresh(self) -> None:
         """Show what is true now."""
-        session, foreign = self._session, self._session.predictions.foreign
+        session = self._session
+        foreign = session.predictions.foreign if self._others else None
         if session.project is not self._project:
             self._project, self._foreign = session.project, {}
         if foreign is not None:
@@ -73,8 +79,11 @@ class RunChoice(QWidget):
             self._add(_title(path), Path(path), path)
         if not self.box.count():
             self._add("No run yet", None, "Train one, or apply one of another project")
-        self.box.insertSeparator(self.box.count())
-        self._add(_OTHER, _OTHER, "Apply a run that was trained in another project to these images")
+        if self._others:
+            self.box.insertSeparator(self.box.count())
+            self._add(
+                _OTHER, _OTHER, "Apply a run that was trained in another project to these images"
+            )
         chosen = session.current_run if foreign is None else Path(foreign.run)
         self.box.setCurrentIndex(
             next((n for n in range(self.box.count()) if self.box.itemData(n) == chosen), 0)

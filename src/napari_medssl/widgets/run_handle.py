@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_medssl.events import AnyEvent, Device
     from napari_medssl.widgets.engine_client import RunProcess
 
-__all__ = ["RunHandle", "Stand"]
+__all__ = ["RunHandle", "Stand", "title_of"]
 
 State = Literal["starting", "running", "paused", "stopping", "done", "stopped", "failed"]
 
@@ -34,6 +34,11 @@ _TITLES = {
     "experiment": "Experiment",
 }
 """What a job is called before it says its own title."""
+
+
+def title_of(kind: str) -> str:
+    """Name a kind of job in words."""
+    return _TITLES.get(kind, kind.capitalize())
 
 
 class RunHandle:
@@ -71,7 +76,7 @@ class RunHandle:
     @property
     def name(self) -> str:
         """What to call it in a sentence: the title, or the run, or what kind of job it is."""
-        return self.title or self.run or _TITLES.get(self.kind, self.kind)
+        return self.title or self.run or title_of(self.kind)
 
     def take(self, event: AnyEvent) -> None:
         """Follow one event."""

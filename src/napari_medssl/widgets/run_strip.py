@@ -8,6 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QToolButton, QVBoxLayout, QWidget
 
 from napari_medssl.widgets.loop import Loop
+from napari_medssl.widgets.run_handle import title_of
 from napari_medssl.widgets.run_monitor import duration
 from napari_medssl.widgets.theme import set_role
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunStrip"]
 
-_STEPS = {"embed": "Explore", "export": "Predict"}
+_STEPS = {"embed": "Explore", "export": "Predict", "assess": "Evaluate"}
 """Steps that are not called as the kind of job that they run."""
 
 
@@ -65,10 +66,13 @@ class RunStrip(QFrame):
         self.setVisible(active is not None and step != open_step and not in_loop)
         if active is None:
             return
-        percent = f"{100 * active.step // active.total} %" if active.total else "starting"
+        begun = active.total or active.state != "starting"
+        percent = f"{100 * active.step // max(active.total, 1)} %" if begun else "starting"
         words = {"paused": "paused", "stopping": "stopping"}.get(active.state, "")
         left = f"{duration(active.eta)} left" if active.rate and not words else words
-        self.text.setText(" · ".join(part for part in (step, percent, left) if part))
+        self.text.setText(
+            " · ".join(part for part in (title_of(active.kind), percent, left) if part)
+        )
         self.bar.setRange(0, active.total)
         self.bar.setValue(active.step)
         self.stop.setEnabled(active.state in ("running", "paused"))

@@ -1,4 +1,4 @@
-"""The six steps in order: what each is called, when it is possible, and what it says of itself."""
+"""The seven steps in order: what each is called, when it is possible, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_medssl.widgets.annotate_step import AnnotateStep
+from napari_medssl.widgets.evaluate_step import EvaluateStep
 from napari_medssl.widgets.explore import ExplorePanel
 from napari_medssl.widgets.finetune_step import FinetuneStep
 from napari_medssl.widgets.predict_step import PredictStep
@@ -93,4 +94,5 @@ STEPS = (
     StepInfo("Finetune", FinetuneStep, _needs_labels, lambda s: _runs_state(s, "finetune")),
     StepInfo("Explore", ExplorePanel, _needs_run, lambda session: ""),
     StepInfo("Predict", PredictStep, _needs_images, lambda s: _runs_state(s, "predict")),
+    StepInfo("Evaluate", EvaluateStep, _needs_run, lambda s: _runs_state(s, "evaluate")),
 )

@@ -210,6 +210,22 @@ def test_touching_objects_are_told_apart_by_distance_and_by_necks_but_not_by_con
     assert find_objects(classes, None, "connected").max() == 2  # two classes are two objects
 
 
+def test_specks_are_told_from_small_objects_of_another_class() -> None:
+    labels = np.ones((60, 90), np.uint16)
+    labels[5:35, 5:35] = 2  # 900 pixels
+    labels[40:45, 5:15] = 2  # 50 pixels: above a twentieth
+    labels[::4, 40::4] = 2  # many specks, of a pixel each
+    labels[50:55, 5:11] = 3  # 30 pixels, and typical of their class
+    found = find_objects(labels, None, "separate")
+    assert sorted(np.bincount(found.ravel())[1:].tolist()) == [30, 50, 900]
+    assert not found[::4, 40::4].any()
+    assert find_objects(labels, None, "separate", specks=True).max() > 100
+    labels, distance = np.full((60, 90), 2, np.uint16), np.zeros((60, 90), np.float32)
+    distance[5:35, 5:35] = distance[5:35, 45:75] = distance[40:45, 5:10] = 0.9
+    assert find_objects(labels, distance, "distance").max() == 2
+    assert find_objects(labels, distance, "distance", specks=True).max() == 3
+
+
 def test_where_objects_come_from_is_said_or_refused() -> None:
     plain, learned = model(objects=False).spec, model().spec
     assert way_to_objects(plain, "auto", run="r") is None

@@ -50,7 +50,8 @@ def experiment(
     on_event : callable, optional
         Called with every event.
     **settings
-        Any other field of `ExperimentJob`: ``units``, ``draws``, ``pretraining``, ``arms`` ...
+        Any other field of `ExperimentJob`: ``units``, ``draws``, ``pretraining``, ``arms``, ``workers`` ... Several
+        workers import the script that calls this, which must do so under ``if __name__ == "__main__":``.
 
     Returns
     -------

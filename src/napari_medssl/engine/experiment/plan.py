@@ -121,7 +121,13 @@ class ExperimentJob(Config):
     seed: int = advanced(0, ge=0, lt=2**31)
     """Divides the units and seeds all trainings."""
     threads: int | None = advanced(None, ge=1, le=1024)
-    """CPU threads; unset means what a few steps of each training show."""
+    """CPU threads; unset means what a few steps of each training show, or with several workers the cores divided by
+    their number."""
+    workers: int = Field(1, ge=1, le=1024)
+    """How many processes of this computer work side by side; scores do not depend on who computes them."""
+    dask: str | None = None
+    """Address of a Dask scheduler, such as tcp://node7:8786, whose workers do the work instead. They need the same
+    folders at the same paths."""
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse arms of one name, counts that make no sense, and a file start without a file."""
@@ -137,6 +143,10 @@ class ExperimentJob(Config):
         if self.tune_arms is not None and (unknown := set(self.tune_arms) - set(names)):
             raise ValueError(
                 f"tune_arms names {', '.join(sorted(unknown))}; arms: {', '.join(names)}"
+            )
+        if self.dask is not None and self.workers > 1:
+            raise ValueError(
+                f"workers = {self.workers} are processes of this computer; those of {self.dask} are started there"
             )
         if self.tune_draws > self.draws:
             raise ValueError(f"tune_draws = {self.tune_draws} exceeds draws = {self.draws}")

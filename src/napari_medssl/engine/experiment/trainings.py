@@ -59,6 +59,21 @@ class Trainings:
         name = self._runs.get(key)
         return name is not None and self._project.run(name).status == "done"
 
+    def run_of(self, key: str) -> Run:
+        """Give the run of a training that was begun.
+
+        Raises
+        ------
+        MedsslError
+            If it was not, or somebody deleted it.
+        """
+        name = self._runs.get(key)
+        if name is None:
+            raise MedsslError(
+                f"There is no training of {key} yet.", advice="Start the experiment again."
+            )
+        return self._project.run(name)
+
     def network_of(self, arm: Arm) -> NetworkConfig:
         """Give the network of an arm with what its encoder starts from."""
         start: dict[str, str] = {"encoder_weights": arm.start}
@@ -98,7 +113,7 @@ class Trainings:
             If it fails.
         """
         if self.is_done(key):
-            return self._project.run(str(self._runs.get(key)))
+            return self.run_of(key)
         common = {"project": str(self._project.path), "device": self._job.device}
         name = self._runs.get(key)
         begun = self._project.run(name) if name is not None else None
@@ -123,7 +138,7 @@ class Trainings:
         finally:
             # The training chose its own number; what comes after must not depend on it.
             torch.set_num_threads(self._job.threads or choose_threads())
-        return self._project.run(str(self._runs.get(key)))
+        return self.run_of(key)
 
     def forget(self, key: str) -> None:
         """Remove a run that was scored (hundreds of them would fill the disk), or that failed."""

@@ -9,6 +9,7 @@ from napari_medssl.project import Project
 from napari_medssl.project.checkpoint import read_json, write_json
 from napari_medssl.project.image_rules import stored_rule
 from napari_medssl.project.images import split_plane
+from napari_medssl.project.locks import held
 from napari_medssl.project.paths import relative_posix
 from napari_medssl.project.settings import write_settings
 
@@ -46,7 +47,7 @@ def check_plan(folder: Path, job: ExperimentJob, *, ground: str) -> None:
         If the folder holds an experiment with other settings.
     """
     path = folder / "plan.json"
-    plan = job.model_dump(mode="json", exclude={"estimate"}) | {"ground": ground}
+    plan = job.model_dump(mode="json", exclude={"estimate", "workers", "dask"}) | {"ground": ground}
     if path.is_file():
         stored = read_json(path)
         differ = [WORDS.get(key, key) for key in FIXED if stored.get(key, plan[key]) != plan[key]]
@@ -104,7 +105,7 @@ def teaching_project(folder: Path, project: Project, without: Iterable[str]) -> 
 
 
 class Runs:
-    """Which run belongs to which training of the experiment, on disk as soon as it begins.
+    """Which run belongs to which training of the experiment, on disk as soon as it begins; shared by all workers.
 
     Parameters
     ----------
@@ -114,20 +115,27 @@ class Runs:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._names: dict[str, str] = dict(read_json(path)) if path.is_file() else {}
 
     def get(self, key: str) -> str | None:
         """Give the run's name, None before it began."""
-        return self._names.get(key)
+        return self._names().get(key)
 
     def items(self) -> list[tuple[str, str]]:
         """Give all trainings with their runs."""
-        return list(self._names.items())
+        return list(self._names().items())
 
     def set(self, key: str, name: str | None) -> None:
         """Remember or forget a run."""
-        changed = {k: v for k, v in self._names.items() if k != key}
-        if name is not None:
-            changed[key] = name
-        self._names = changed
-        write_json(self._path, changed)
+        with held(
+            self._path.with_suffix(".lock"),
+            busy=f"Another process has been writing {self._path} for a minute.",
+            unwritable=f"{self._path} cannot be written",
+            patience=60,
+        ):
+            changed = {k: v for k, v in self._names().items() if k != key}
+            if name is not None:
+                changed[key] = name
+            write_json(self._path, changed)
+
+    def _names(self) -> dict[str, str]:
+        return dict(read_json(self._path)) if self._path.is_file() else {}

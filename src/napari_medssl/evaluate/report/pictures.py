@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from napari_medssl.evaluate.error_map import Outcome, error_map
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -86,13 +88,9 @@ def overlay(picture: Image, prediction: Labels, truth: Labels, value: int | None
     """
     picture, prediction, truth = _scaled(picture, prediction, truth)
     known = truth > 0
-    if value is None:
-        right = known & (prediction == truth) & (truth > 1)
-        much = known & (prediction > 1) & ~right
-        missed = (truth > 1) & ~right & ~much
-    else:
-        has, should = (prediction == value) & known, truth == value
-        right, much, missed = has & should, has & ~should, should & ~has
+    outcomes = error_map(prediction, truth, value)
+    right, missed = outcomes == Outcome.RIGHT, outcomes == Outcome.MISSED
+    much = (outcomes == Outcome.TOO_MUCH) | (outcomes == Outcome.CONFUSED)
     rows, columns = np.indices(truth.shape)
     stripes = (rows + columns) % 9 < 3
     dots = (rows % 8 < 3) & (columns % 8 < 3)

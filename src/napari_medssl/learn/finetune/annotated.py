@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medssl.errors import MedsslError
+from napari_medssl.instances.known import known_objects
 from napari_medssl.learn.finetune.distances import known_distance, taught_objects
 from napari_medssl.learn.finetune.split import IMAGES_FOR_HOLD_OUT, hold_out, in_both
 from napari_medssl.learn.losses import IGNORED
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from napari_medssl.project import Project
 
 __all__ = ["Annotated", "AnnotationTask"]
+
+_OBJECT = np.uint16(np.iinfo(np.uint16).max)
+"""Stands in the split for the pixels of an object; no class has this value."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ class AnnotationTask(Task):
         unseen = {name: labels[name] for name in images if name not in seen}
         self._validating = unseen or labels
         self._flattered = bool(seen) and not unseen
-        held = hold_out(self._validating, share=config.held_out, seed=seed)
+        kinds = {name: self._kinds(name) for name in self._validating}
+        held = hold_out(kinds, share=config.held_out, seed=seed)
         self._held = {name: held.get(name, np.zeros(labels[name].shape, bool)) for name in images}
         self._both = in_both(labels, self._held)
         self._cache: Cache[Annotated] = Cache(self._load)
@@ -117,6 +122,14 @@ class AnnotationTask(Task):
                 f"Training needs annotations of at least two classes (background is one); there is {have}.",
                 advice="Paint some background and some of each class.",
             )
+
+    def _kinds(self, name: str) -> NDArray[np.uint16]:
+        """Give the kinds of pixels that both sides of the split get: classes, and learned objects as one more."""
+        labels = self._labels[name]
+        if not self.model.spec.objects:
+            return labels
+        known = known_objects(labels, self._objects(name)).objects > 0
+        return np.where(known, _OBJECT, labels)
 
     def _split_note(self) -> str:
         held = [(self._held[name], self._labels[name] > 0) for name in self._validating]
@@ -165,9 +178,10 @@ class AnnotationTask(Task):
         return Annotated(planes=planes, train=train, validation=validation, distance=distance)
 
     def _known_distance(self, name: str) -> NDArray[np.float32]:
-        labels = self._labels[name]
-        objects = taught_objects(self.project, name, labels, self.training_config)
-        return known_distance(labels, objects)
+        return known_distance(self._labels[name], self._objects(name))
+
+    def _objects(self, name: str) -> NDArray[np.int32]:
+        return taught_objects(self.project, name, self._labels[name], self.training_config)
 
     def _readable(self, names: Iterable[str]) -> Iterator[Annotated]:
         """Give these images, leaving out those that cannot be read any more."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
-from napari_medssl.instances.by_class import FOREGROUND, separate_classes
+from napari_medssl.instances.by_class import separate_classes
+from napari_medssl.instances.known import known_objects
 from napari_medssl.instances.watershed import distance_target
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def taught_objects(
 def known_distance(labels: NDArray[np.uint16], objects: NDArray[np.int32]) -> NDArray[np.float32]:
     """Give the distances of `distance_target` where they are known, and NaN elsewhere.
 
-    Background is at 0. An object that touches a pixel of which it is not known whether it is of that object (not
-    annotated, or of a class but of no object) may go on there: all of it is left out.
+    Background is at 0. An object that may go on where nothing is annotated is left out, see `known_objects`.
 
     Each distance is divided by the largest in its object, so it stays what it is when an image is turned, mirrored or
     scaled: a view of the whole image's map is the map of the view, also of objects that the view cuts.
@@ -65,11 +64,7 @@ def known_distance(labels: NDArray[np.uint16], objects: NDArray[np.int32]) -> ND
     -------
     ndarray of float32, (Y, X)
     """
-    own = np.where(labels >= FOREGROUND, objects, 0)
-    unknown = (labels == 0) | ((labels >= FOREGROUND) & (own == 0))
-    beside = cv2.dilate(unknown.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    open_ends = np.unique(own[beside])
-    unknown |= np.isin(own, open_ends[open_ends > 0])
-    target = distance_target(own)
-    target[unknown] = np.nan
+    known = known_objects(labels, objects)
+    target = distance_target(known.objects)
+    target[known.unknown] = np.nan
     return target

@@ -1,0 +1,137 @@
+"""What predictions are compared with, and which images can test a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from napari_medssl.config import Config
+from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.taught import taught
+from napari_medssl.instances.known import known_objects
+from napari_medssl.project import MasksAs, Project, Run, Truth, load_truth
+from napari_medssl.project.paths import given, relative_posix
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["AnnotationTruth", "TruthSource", "held_out"]
+
+
+class AnnotationTruth(Mapping[str, "NDArray[np.uint16]"]):
+    """The annotations of a project as truth: image -> labels (Y, X), read when they are asked for."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._names = dict.fromkeys(project.annotations.annotated())
+
+    def __getitem__(self, name: str) -> NDArray[np.uint16]:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._project.annotations.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether any object was drawn, or imported."""
+        return bool(self._project.objects.stored())
+
+    def objects(self, name: str) -> NDArray[np.int32] | None:
+        """Give the objects of an image, (Y, X), 0 where none is; None unless all of them are known as a whole.
+
+        That takes a label for every pixel, and an object for every pixel of a class.
+        """
+        known = known_objects(self[name], self._project.objects.read(name))
+        return None if known.unknown.any() else known.objects
+
+
+class TruthSource(Config):
+    """Where the truth of an evaluation is, for its record."""
+
+    folder: str | None = None
+    """Folder of masks, relative to the project's folder (absolute on another drive); unset means the project's own
+    annotations."""
+    masks_as: MasksAs = "auto"
+    """What the values of the masks mean."""
+
+    @classmethod
+    def of(
+        cls, project: Project, folder: str | Path | None, masks_as: MasksAs = "auto"
+    ) -> TruthSource:
+        """Say where a truth is; the `folder` is one as a user gave it, None for the annotations."""
+        if folder is None:
+            return cls()
+        path = given(folder).resolve()
+        same_drive = path.anchor == project.path.anchor
+        text = relative_posix(path, project.path) if same_drive else str(path)
+        return cls(folder=text, masks_as=masks_as)
+
+    def path(self, project: Project) -> Path | None:
+        """Give the folder of masks; None for the annotations."""
+        return None if self.folder is None else (project.path / self.folder).resolve()
+
+    def open(self, project: Project) -> AnnotationTruth | Truth:
+        """Give image -> labels (Y, X); each is read when it is asked for.
+
+        Raises
+        ------
+        MedsslError
+            As `load_truth` does.
+        """
+        folder = self.path(project)
+        if folder is None:
+            return AnnotationTruth(project)
+        return load_truth(project, folder, masks_as=self.masks_as)
+
+
+def held_out(
+    project: Project, run: Run, names: Iterable[str], truth: Mapping[str, object]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Part the images that have truth into those that can test a run, and those that taught it.
+
+    Parameters
+    ----------
+    project : Project
+        Whose images.
+    run : Run
+        What is to be tested.
+    names : iterable of str
+        The images in question.
+    truth : mapping
+        Image -> labels; only which images it has is looked at.
+
+    Returns
+    -------
+    tuple of str
+        Images to score.
+    tuple of str
+        Images on which the run, or one it descends from, was fine-tuned.
+
+    Raises
+    ------
+    MedsslError
+        If none of the images has truth, or all that have it taught.
+    """
+    known = tuple(name for name in names if name in truth)
+    if not known:
+        raise MedsslError(
+            "None of these images has a mask, or annotations, to be compared with.",
+            advice="Masks are found by image name.",
+        )
+    learned = taught(project, run).annotated
+    honest = tuple(name for name in known if name not in learned)
+    if not honest:
+        raise MedsslError(
+            f"{run.name} was fine-tuned on every image that could be scored, so a score would say how well they"
+            " were learned by heart.",
+            advice="Give true masks of other images, or fine-tune on fewer (images).",
+        )
+    return honest, tuple(name for name in known if name in learned)

@@ -1,0 +1,261 @@
+"""Where the prediction of the open image is right and where it errs, as a layer of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import Signal
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.error_map import Outcome, error_map
+from napari_medssl.project import read_labels
+from napari_medssl.widgets.annotator import Annotator
+from napari_medssl.widgets.evaluations import Evaluations
+from napari_medssl.widgets.gl_guard import guard_canvas
+from napari_medssl.widgets.layers import find_layer, mark, marked, remove_layer
+from napari_medssl.widgets.per_session import PerSession
+from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.shortcuts import bind_on_our_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["COLOURS", "KEY", "WORDS", "ErrorOverlay"]
+
+KEY = "Shift-E"
+COLOURS = {
+    Outcome.RIGHT: "#f0f0f0",
+    Outcome.TOO_MUCH: "#e69f00",
+    Outcome.MISSED: "#56b4e9",
+    Outcome.CONFUSED: "#cc79a7",
+}
+"""Those of the report: Okabe and Ito's, which colour-blind eyes tell apart."""
+WORDS = {
+    Outcome.RIGHT: "right",
+    Outcome.TOO_MUCH: "too much",
+    Outcome.MISSED: "missed",
+    Outcome.CONFUSED: "another class",
+}
+_ROLE = "errors"
+_CLEAR = {Outcome.RIGHT: 0.35}
+"""Opacity of what is to let the image through; the rest is opaque."""
+_HIDDEN = ("labels", "prediction", "uncertainty", "probability")
+"""Roles of layers that show classes in colours of their own, and would be taken for errors."""
+
+
+class ErrorOverlay(PerSession):
+    """One per session; get it with `ErrorOverlay.of`. Follows the open image while it is on.
+
+    Parameters
+    ----------
+    session : Session
+        Whose open image.
+    """
+
+    changed = Signal()
+    """`on`, `value`, `outcomes`, `visible` or `why_not` differ."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.on = False
+        """Whether errors are shown of every image that is opened."""
+        self.visible = True
+        """Whether the layer is; the user hides it in napari's layer list, too."""
+        self.value: int | None = None
+        """Label value of the class that is compared; None for all at once."""
+        self.outcomes: frozenset[Outcome] = frozenset(WORDS)
+        """What is shown."""
+        self.why_not = ""
+        """Why nothing is shown of the open image, in a sentence; empty if something is, or is being compared."""
+        guard_canvas(session.viewer)
+        self._evaluations = Evaluations.of(session)
+        self._wanted: tuple[object, ...] | None = None
+        self._end: Callable[[], None] | None = None
+        self._covered: list[Layer] = []  # hidden by us
+        self._evaluations.changed.connect(self._refresh)
+        session.image_closing.connect(self._on_closing)
+        session.image_changed.connect(self._refresh)
+        session.saved_prediction.connect(self._on_saved)
+        Annotator.of(session).layer_changed.connect(self._on_labels)
+        bind_on_our_layers(session.viewer, {KEY: lambda _: self._toggle()})
+
+    def set_on(self, on: bool) -> None:
+        """Show the errors of the open image and of those to come, or end it; returns at once."""
+        if on != self.on:
+            self.on = on
+            self._wanted = None
+            self._refresh()
+            self.changed.emit()
+
+    def compare_class(self, value: int | None) -> None:
+        """Show the errors of this class, or (None) of all at once."""
+        if value != self.value:
+            self.value = value
+            self._refresh()
+            self.changed.emit()
+
+    def show_outcomes(self, outcomes: Collection[Outcome]) -> None:
+        """Show these alone."""
+        self.outcomes = frozenset(outcomes)
+        layer = find_layer(self._session.viewer, _ROLE)
+        if layer is not None:
+            layer.colormap = _colormap(self.outcomes)
+        self.changed.emit()
+
+    def set_visible(self, on: bool) -> None:
+        """Show the layer, or hide it; the next image's too."""
+        layer = find_layer(self._session.viewer, _ROLE)
+        if layer is not None:
+            layer.visible = on  # comes back through its event
+        elif on != self.visible:
+            self.visible = on
+            self.changed.emit()
+
+    def _toggle(self) -> None:
+        if self.on:
+            self.set_visible(not self.visible)
+
+    def _refresh(self) -> None:
+        """Compare the open image, if that was not done yet."""
+        session, value, evaluation = self._session, self.value, self._evaluations.evaluation
+        project, image, run = session.project, session.image, self._evaluations.run
+        if not self.on or project is None or image is None or run is None or evaluation is None:
+            self._wanted = None
+            self._remove()
+            self._say("")
+            return
+        wanted = (project, run, image, value, evaluation)
+        before = self._wanted
+        if before is not None and all(a is b for a, b in zip(before, wanted, strict=True)):
+            return
+        self._wanted = wanted
+        if image not in {row.image for row in evaluation.images}:
+            self._remove()
+            why = evaluation.skipped.get(image, "it was not among the images to score")
+            self._say(f"{image} has no score: {why}.")
+            return
+        self._say("")
+        path = project.prediction_path(run, image)
+
+        def compare() -> NDArray[np.uint8]:
+            truth = self._evaluations.open_truth(evaluation)
+            return error_map(read_labels(path), truth[image], value)
+
+        def show(found: NDArray[np.uint8]) -> None:
+            if self._wanted is wanted:
+                self._show(found)
+
+        def failed(error: BaseException) -> None:
+            if self._wanted is not wanted:
+                return
+            self._remove()
+            if isinstance(error, MedsslError):
+                self._say(str(error))
+            else:
+                session.show_error(error, doing=f"comparing {image} with its truth")
+
+        session.background(compare, on_result=show, on_failed=failed)
+
+    def _show(self, outcomes: NDArray[np.uint8]) -> None:
+        session = self._session
+        viewer, picture = session.viewer, session.image_layer
+        if picture is None:
+            return
+        self._cover()
+        layer = find_layer(viewer, _ROLE)
+        if layer is not None and layer.data.shape == outcomes.shape:
+            layer.data = outcomes
+            return
+        self._take_away()
+        active = viewer.layers.selection.active
+        words = [WORDS.get(outcome, "") for outcome in Outcome]
+        layer = Labels(
+            outcomes,
+            name="errors",
+            opacity=0.8,
+            visible=self.visible,
+            colormap=_colormap(self.outcomes),
+            features={"index": list(range(len(words))), "pixel": words},  # said in the status bar
+            **transforms(picture),
+        )
+        mark(layer, _ROLE, image=session.image, run=self._evaluations.run)
+        layer.events.visible.connect(self._on_visible)
+        viewer.layers.append(layer)
+        layer.editable = False
+        if active is not None and active in viewer.layers:
+            viewer.layers.selection.active = active
+        self._end = follow(picture, layer)
+
+    def _on_visible(self) -> None:
+        layer = find_layer(self._session.viewer, _ROLE)
+        if layer is not None and layer.visible != self.visible:
+            self.visible = layer.visible
+            self.changed.emit()
+
+    def _on_saved(self, run: str, image: str) -> None:
+        if run == self._evaluations.run and image == self._session.image:
+            self._wanted = None
+            self._refresh()
+
+    def _on_closing(self) -> None:
+        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
+        self._wanted = None
+        if self._session.viewer.window._qt_window.isVisible():
+            self._take_away()
+
+    def _say(self, why_not: str) -> None:
+        if why_not != self.why_not:
+            self.why_not = why_not
+            self.changed.emit()
+
+    def _remove(self) -> None:
+        self._take_away()
+        self._uncover()
+
+    def _take_away(self) -> None:
+        if self._end is not None:
+            self._end()
+            self._end = None
+        remove_layer(self._session.viewer, _ROLE)
+
+    def _cover(self) -> None:
+        """Hide the layers that show classes."""
+        for role in _HIDDEN:
+            layer = find_layer(self._session.viewer, role)
+            if layer is not None and layer.visible:
+                layer.visible = False
+                if layer not in self._covered:
+                    self._covered.append(layer)
+
+    def _uncover(self) -> None:
+        """Show what was hidden, where it is still there."""
+        covered, self._covered = self._covered, []
+        for layer in covered:
+            if marked(layer).get("role") == "parked":  # until it holds annotations again
+                self._covered.append(layer)
+            elif layer in self._session.viewer.layers:
+                layer.visible = True
+
+    def _on_labels(self) -> None:
+        """Hide annotations that came after the errors, or show those that were parked when the errors went."""
+        if find_layer(self._session.viewer, _ROLE) is not None:
+            self._cover()
+        elif not self.on and Annotator.of(self._session).layer is not None:
+            self._uncover()
+
+
+def _colormap(outcomes: Collection[Outcome]) -> DirectLabelColormap:
+    table: dict[int | None, Any] = {None: np.zeros(4), Outcome.NONE.value: np.zeros(4)}
+    for outcome, colour in COLOURS.items():
+        red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        alpha = _CLEAR.get(outcome, 1.0) if outcome in outcomes else 0.0
+        table[outcome.value] = np.array([red, green, blue, alpha])
+    return DirectLabelColormap(color_dict=table)

@@ -1,0 +1,222 @@
+"""Evaluate, tab "Features": what the features of the current run are worth, and what its decisions rest on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.widgets.activation_layer import ActivationLayer
+from napari_medssl.widgets.evaluations import Evaluations
+from napari_medssl.widgets.feature_figures import figures
+from napari_medssl.widgets.fold import Fold
+from napari_medssl.widgets.job_progress import JobProgress
+from napari_medssl.widgets.rows import row
+from napari_medssl.widgets.theme import set_role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_medssl.project import Run
+    from napari_medssl.widgets.session import Session
+
+__all__ = ["FeaturesPage"]
+
+_HEADINGS = ("Measure", "Value", "Beside")
+
+
+class FeaturesPage(QWidget):
+    """Assess the features, see the figures, map what a class rests on.
+
+    Parameters
+    ----------
+    session : Session
+        Whose current run.
+    """
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._evaluations = Evaluations.of(session)
+        self.activation = ActivationLayer.of(session)
+        self.against = _box(
+            "Encoder, with that of",
+            "CKA: how alike both encoders see images, such as one fine-tuned on all annotations",
+        )
+        self.rival = _box(
+            "Time to settle, with that of", "RQC: which of two pretrainings had settled sooner"
+        )
+        self.others = Fold("Compare with another run")
+        self.assess = QPushButton("Assess features")
+        self.progress = JobProgress(session, "assess")
+        self.which = _box("Assessment", "Assessments of this run, the newest first")
+        self.table = QTableWidget(0, len(_HEADINGS))
+        self.table.setAccessibleName("What the features are worth")
+        self.notes = QLabel()
+        self.show_map = QCheckBox("Class activation map of")
+        self.show_map.setToolTip(
+            "Grad-CAM of the encoder's last block, over the open image: what a decision rests on"
+        )
+        self.classes = _box("Class", "The class whose decision is mapped")
+        self.said = QLabel()
+        for label in (self.notes, self.said):
+            label.setWordWrap(True)
+            label.setTextFormat(Qt.TextFormat.PlainText)
+            set_role(label, "hint")
+        self._lay_out()
+        self.assess.clicked.connect(self._on_assess)
+        self.which.activated.connect(self._show_figures)
+        self.show_map.toggled.connect(self._on_map)
+        self.classes.activated.connect(self._on_map)
+        self.activation.changed.connect(self._on_activation)
+        self._evaluations.changed.connect(self.refresh)
+        session.runs_changed.connect(self.refresh)
+        session.busy_changed.connect(self._on_busy)
+        session.project_changed.connect(self._fill_classes)
+        self._fill_classes()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what is stored of the current run."""
+        session, current = self._session, self._evaluations.run
+        runs = [run for run in session.usable_runs if run.name != current]
+        own = next((run for run in session.usable_runs if run.name == current), None)
+        _fill(self.against, runs)
+        pretrained = own is not None and own.kind == "pretrain"
+        _fill(self.rival, [run for run in runs if pretrained and run.kind == "pretrain"])
+        self.others.setVisible(bool(runs))
+        self.which.clear()
+        for found in self._evaluations.assessments:
+            beside = "alone" if found.cka is None else f"beside {found.cka.against}"
+            self.which.addItem(beside, found.name)
+        self.which.setVisible(self.which.count() > 1)
+        self._show_figures()
+        self._on_busy()
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802
+        """Take the map away: another page or step is open, or the window closes."""
+        super().hideEvent(event)
+        if not self._session.closed and self._session.viewer.window._qt_window.isVisible():
+            self.show_map.setChecked(False)
+
+    def _lay_out(self) -> None:
+        with_others = QFormLayout()
+        with_others.addRow("Encoder", self.against)
+        with_others.addRow("Time to settle", self.rival)
+        self.others.set_content_layout(with_others)
+        self.table.setHorizontalHeaderLabels(_HEADINGS)
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setShowGrid(False)
+        self.table.setTabKeyNavigation(False)
+        self.table.setMinimumHeight(150)
+        rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
+        if rows is not None and columns is not None:
+            rows.setVisible(False)
+            rows.setDefaultSectionSize(22)
+            columns.setHighlightSections(False)
+            columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        for part in (self.others, self.assess, self.progress, self.which, self.table, self.notes):
+            column.addWidget(part)
+        column.addLayout(row(self.show_map, self.classes, stretch=self.classes))
+        column.addWidget(self.said)
+
+    def _fill_classes(self) -> None:
+        project = self._session.project
+        self.classes.clear()
+        for info in () if project is None else project.settings.classes[1:]:
+            self.classes.addItem(info.name, info.value)
+
+    def _show_figures(self) -> None:
+        index = self.which.currentIndex()
+        assessments = self._evaluations.assessments
+        found = assessments[index] if 0 <= index < len(assessments) else None
+        lines = [] if found is None else list(figures(found))
+        self.table.setRowCount(len(lines))
+        for number, line in enumerate(lines):
+            for place, text in enumerate((line.title, line.value, line.beside)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(line.meaning)
+                self.table.setItem(number, place, item)
+        self.table.setVisible(found is not None)
+        if found is None:
+            self.notes.setText(
+                "What the features are worth is measured on the images of the project; what is annotated, and classes"
+                " of whole images, allow more."
+            )
+        else:
+            said = [f"{found.images} images were looked at."]
+            if found.cka is not None:
+                said.append(f"CKA: compared with {found.cka.against}.")
+            self.notes.setText("\n".join([*said, *found.notes]))
+
+    def _on_busy(self) -> None:
+        free = self._session.active is None
+        self.assess.setEnabled(free and self._evaluations.run is not None)
+        self.assess.setToolTip(
+            "NQC, spread, separability, class activation: seconds to minutes"
+            if free
+            else "Another run is active"
+        )
+
+    def _on_assess(self) -> None:
+        project, run = self._session.project, self._evaluations.run
+        if project is None or run is None:
+            return
+        rival = self.rival.currentData()
+        job = {
+            "kind": "assess",
+            "project": str(project.path),
+            "run": run,
+            "against": self.against.currentData(),
+            "rivals": [] if rival is None else [rival],
+        }
+        try:
+            self._session.start_job(job)
+        except MedsslError as error:  # another job began meanwhile
+            self._session.show_error(error)
+
+    def _on_map(self) -> None:
+        self.activation.show(self.classes.currentData() if self.show_map.isChecked() else None)
+
+    def _on_activation(self) -> None:
+        if self.activation.value is None:  # also where the network knows no classes
+            self.show_map.setChecked(False)
+        self.said.setText(self.activation.text)
+        self.said.setVisible(bool(self.activation.text))
+
+
+def _box(name: str, tip: str) -> QComboBox:
+    box = QComboBox()
+    box.setAccessibleName(name)
+    box.setToolTip(tip)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(8)
+    return box
+
+
+def _fill(box: QComboBox, runs: Iterable[Run]) -> None:
+    """Offer these runs; what was chosen stays."""
+    chosen = box.currentData()
+    box.clear()
+    box.addItem("none", None)
+    for run in runs:
+        box.addItem(run.name, run.name)
+    box.setCurrentIndex(max(0, box.findData(chosen)) if chosen is not None else 0)
+    box.setEnabled(box.count() > 1)

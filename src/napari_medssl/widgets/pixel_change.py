@@ -1,0 +1,44 @@
+"""Many pixels of a Labels layer changed at once: one step, which napari's undo takes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+__all__ = ["change_pixels"]
+
+
+def change_pixels(layer: Labels, values: NDArray[np.integer[Any]]) -> int:
+    """Give a layer other values.
+
+    `Labels.data_setitem` does the same from a list of the places of all pixels, which takes seconds and gigabytes for
+    millions of them. Here napari's history keeps the rectangle that holds the change, before and after.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        Of a plane.
+    values : ndarray of integers, (Y, X)
+        All of its new values.
+
+    Returns
+    -------
+    int
+        Number of pixels that changed.
+    """
+    data = np.asarray(layer.data)
+    changed = data != values
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    if not rows.size:
+        return 0
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    new = values[box].astype(data.dtype)
+    layer._save_history((box, data[box].copy(), new))  # tells of it, too, as of a stroke
+    layer.data[box] = new
+    layer.refresh(extent=False, highlight=False)
+    return int(np.count_nonzero(changed))

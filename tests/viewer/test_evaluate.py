@@ -1,0 +1,246 @@
+"""The Evaluate step: what will be scored and why not all, the scores, the errors over the image, the features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from napari.layers import Image
+from PIL import Image as Picture
+from qtpy.QtGui import QDesktopServices
+
+from napari_medssl.evaluate import Evaluation
+from napari_medssl.evaluate.error_map import Outcome
+from napari_medssl.evaluate.evaluated import EVALUATION
+from napari_medssl.evaluate.truth import TruthSource
+from napari_medssl.project import ClassInfo, write_tiff_labels
+from napari_medssl.project.project import Project
+from napari_medssl.widgets.engine_client import default_command
+from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.session import Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NONE, RIGHT, TOO_MUCH, MISSED, CONFUSED = Outcome
+_SLOW = 300  # seconds; the machine may be busy
+
+
+def labels_of(shape: tuple[int, int], *squares: tuple[int, int, int]) -> np.ndarray:
+    """Make labels of background with squares of 10 pixels: (value, y, x)."""
+    labels = np.ones(shape, np.uint16)
+    for value, y, x in squares:
+        labels[y : y + 10, x : x + 10] = value
+    return labels
+
+
+@pytest.fixture
+def scored(opened, until):
+    """A fine-tuned run of two classes; a.png taught it, b.png is scored and c.png is not annotated."""
+    session = opened.session
+    project = session.project
+    green = ClassInfo(value=3, name="vessel", color="#009e73")
+    project.update(classes=(*project.settings.classes, green))
+    session.project_changed.emit()
+    truth = {
+        "a.png": labels_of((64, 80), (2, 0, 0)),
+        "b.png": labels_of((64, 80), (2, 0, 0), (3, 30, 30)),
+    }
+    for name, labels in truth.items():
+        project.annotations.write(name, labels)
+    run = project.new_run("finetune-full")
+    run.write_job({"kind": "finetune", "mode": "full", "images": ["a.png"]})
+    run.best_path.write_bytes(b"weights")
+    found = labels_of((64, 80), (2, 5, 0), (2, 30, 30))
+    for name in ("a.png", "b.png"):
+        path = project.prediction_path(run.name, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_tiff_labels(path, found, note={})
+    scores = Evaluation.of(
+        [("b.png", found, truth["b.png"])],
+        classes={2: "foreground", 3: "vessel"},
+        run=run.name,
+        skipped={"a.png": "the run was fine-tuned on it"},
+        notes=["b.png is all but a copy of a.png, on which the run was fine-tuned."],
+    )
+    source = TruthSource.of(project, None)
+    scores.model_copy(update={"truth": source}).to_json(run.path / EVALUATION)
+    session.labels_changed.emit()
+    session.refresh_runs()
+    until(lambda: session.current_run == run.name)
+    opened.open_step("Evaluate")
+    return opened
+
+
+def test_stored_scores_are_shown_with_the_errors_of_the_open_image(scored, until):
+    session, step = scored.session, scored.steps["Evaluate"].content
+    page = step.pages["Images"]
+    until(lambda: page.table.scores.rows == ["b.png"])
+    until(lambda: step.truth.plan.text() != "Looking which images can be scored ...")
+    assert step.truth.plan.text() == (
+        "1 image will be scored; not 1 used for training and 1 that nobody annotated."
+    )
+    assert "all but a copy" in page.notes.text()
+    assert "the run was fine-tuned on it" in page.why_not.text()  # a.png is open
+    assert session.layer("errors") is None
+
+    # a click opens the image, its errors lie where it lies, and other colours of classes are hidden
+    until(lambda: session.labels_layer is not None)
+    session.image_layer.scale, session.image_layer.translate = (2.0, 3.0), (5.0, 7.0)
+    page.table.setCurrentIndex(page.table.model().index(0, 1))
+    until(lambda: session.layer("errors") is not None)
+    until(lambda: session.labels_layer is not None)
+    assert session.image == "b.png"
+    errors = session.layer("errors")
+    assert errors.extent.world.tolist() == session.image_layer.extent.world.tolist()
+    assert errors.data[7, 3] == RIGHT
+    assert errors.data[12, 3] == TOO_MUCH
+    assert errors.data[2, 3] == MISSED
+    assert errors.data[35, 35] == CONFUSED
+    assert np.count_nonzero(errors.data == NONE) == 64 * 80 - 250
+    assert not session.labels_layer.visible
+
+    # of one class, and without what is right
+    page.classes.setCurrentText("vessel")
+    page.classes.activated.emit(page.classes.currentIndex())
+    until(lambda: session.layer("errors").data[35, 35] == MISSED)
+    assert np.count_nonzero(session.layer("errors").data) == 100
+    assert page.table.model().index(0, 1).data() == "0.000"
+    page.outcomes[Outcome.MISSED].click()
+    assert session.layer("errors").colormap.map(MISSED)[3] == 0
+    page.errors.click()
+    assert not session.layer("errors").visible
+
+    scored.open_step("Annotate")
+    assert session.layer("errors") is None
+    assert session.labels_layer.visible
+    assert scored.problems == []
+
+
+def test_a_run_that_learned_from_all_annotations_cannot_be_tested_on_them(scored, until, tmp_path):
+    session, step = scored.session, scored.steps["Evaluate"].content
+    session.project.run(session.current_run).write_job(
+        {"kind": "finetune", "images": ["a.png", "b.png"]}
+    )
+    session.labels_changed.emit()
+    until(lambda: "learned by heart" in step.truth.plan.text())
+    assert not step.evaluate.isEnabled()
+    (tmp_path / "masks").mkdir()
+    Picture.fromarray(np.zeros((90, 70), np.uint8)).save(tmp_path / "masks" / "c.png")
+    step.truth.use_folder(tmp_path / "masks")
+    until(lambda: step.truth.plan.text() == "1 image will be scored; not 2 without a mask.")
+    assert step.evaluate.isEnabled()
+    assert step.truth.meaning.isVisible()
+
+
+def test_a_class_activation_map_lies_on_its_part_of_the_image(scored, until):
+    session, features = scored.session, scored.steps["Evaluate"].content.open_page("Features")
+    session.image_layer.scale = (2.0, 3.0)
+    features.classes.setCurrentText("vessel")
+    features.show_map.click()
+    until(lambda: session.layer("activation") is not None)
+    heat, picture = session.layer("activation"), session.image_layer
+    assert np.unique(heat.data).tolist() == [3.0]
+    assert heat.data_to_world((0, 0)) == picture.data_to_world((64 // 4, 80 // 4))
+    picture.translate = (11.0, 7.0)  # it moves with the image
+    assert heat.data_to_world((5, 5)) == picture.data_to_world((64 // 4 + 5, 80 // 4 + 5))
+    session.open_image("b.png")
+    until(lambda: session.image == "b.png" and session.layer("activation") is not None)
+    assert session.layer("activation").metadata["medssl"]["image"] == "b.png"
+    scored.open_step("Predict")
+    assert session.layer("activation") is None
+    assert not features.show_map.isChecked()
+    assert scored.problems == []
+
+
+def test_a_part_of_a_layer_lies_where_it_was_cut_out():
+    whole = Image(
+        np.zeros((40, 50)),
+        scale=(2, 3),
+        translate=(5, 7),
+        rotate=30,
+        affine=[[1, 0.2, 3], [0, 2, 1], [0, 0, 1]],
+    )
+    begin = (11, 13)
+    part = Image(np.zeros((5, 6)), **transforms(whole, begin))
+    for moved in (False, True):
+        if moved:
+            end = follow(whole, part, begin)
+            whole.scale, whole.translate = (1, 4), (0, 2)
+            end()
+        for pixel in ((0, 0), (4, 5)):
+            there = whole.data_to_world((pixel[0] + begin[0], pixel[1] + begin[1]))
+            np.testing.assert_allclose(part.data_to_world(pixel), there)
+
+
+@pytest.mark.timeout(600)
+def test_the_real_engine(make_napari_viewer, image_folder: Path, tmp_path, monkeypatch, until):
+    from napari_medssl.widgets.workspace import Workspace
+
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name, shape in (("a", (64, 80)), ("b", (64, 80)), ("c", (90, 70))):
+        truth = np.zeros(shape, np.uint8)
+        truth[20:40, 20:40] = 255
+        Picture.fromarray(truth).save(masks / f"{name}.png")
+    taught = tmp_path / "taught"
+    taught.mkdir()
+    (masks / "a.png").rename(taught / "a.png")
+    project = Project.create(image_folder, masks=taught)
+    monkeypatch.setattr(Session, "engine_command", default_command())
+    monkeypatch.setattr(Session, "home", tmp_path / "home")
+    opened: list[str] = []
+    monkeypatch.setattr(
+        QDesktopServices, "openUrl", lambda url: bool(opened.append(url.toLocalFile())) or True
+    )
+    viewer = make_napari_viewer(show=True)
+    workspace = Workspace(viewer)
+    viewer.window.add_dock_widget(workspace)
+    session, problems = workspace.session, []
+    session.problem.connect(problems.append)
+    session.open_project(project.path)
+    until(lambda: session.image == "a.png")
+    training = {"steps": 6, "batch_size": 2, "patch_size": 32, "validate_every": 3}
+    session.start_job(
+        {
+            "kind": "finetune",
+            "project": str(project.path),
+            "mode": "full",
+            "network": {"encoder": "mobilenet_v2", "encoder_depth": 3},
+            "training": training,
+            "threads": 1,
+        }
+    )
+    until(lambda: session.active is None and session.current_run is not None, _SLOW)
+
+    workspace.open_step("Evaluate")
+    step = workspace.steps["Evaluate"].content
+    step.truth.use_folder(masks)
+    until(step.evaluate.isEnabled)
+    step.options.boundary.setChecked(True)
+    step.evaluate.click()
+    until(lambda: session.active is not None)
+    assert step.progress.isVisible()
+    page = step.pages["Images"]
+    until(lambda: len(page.table.scores.rows) == 2, _SLOW)
+    until(lambda: session.active is None)
+    assert page.table.model().columnCount() == 5
+    values = [float(page.table.model().index(row, 1).data()) for row in range(2)]
+    assert values == sorted(values)
+    page.report.click()
+    page.folder.click()
+    run = project.run(session.current_run)
+    assert opened == [str(run.path / "report.html"), str(run.path)]
+    page.table.setCurrentIndex(page.table.model().index(0, 0))
+    until(lambda: session.layer("errors") is not None)
+
+    features = step.open_page("Features")
+    features.assess.click()
+    until(lambda: session.active is not None)
+    until(lambda: features.table.isVisible() and features.table.rowCount() > 0, _SLOW)
+    titles = [features.table.item(row, 0).text() for row in range(features.table.rowCount())]
+    assert "Spread of features" in titles
+    until(lambda: session.active is None)
+    assert problems == []
+    session.shut_down()
