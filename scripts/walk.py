@@ -323,11 +323,16 @@ class Walk(DrivenWindow):
 
     def evaluate(self) -> None:
         """Score the run against the true masks, look at the worst image, and at what the features are worth."""
-        session = self.session
+        session, project = self.session, self.session.project
+        masks = project.image_root.with_name("masks")  # named as the images are here
+        masks.mkdir()
+        for name in project.images:
+            source = next(self._masks.glob(f"{Path(name).stem}*"))
+            shutil.copy(source, masks / f"{Path(name).stem}{source.suffix}")
         with self.step("Evaluate", "50-evaluate"):
             self.open_step("Evaluate")
             step = self.workspace.steps["Evaluate"].content
-            step.truth.use_folder(self._masks)  # what the dialog of the system calls
+            step.truth.use_folder(masks)  # what the dialog of the system calls
             self.clicks += 2
             self.wait(until=step.evaluate.isEnabled, limit=30)
         page = step.pages["Images"]

@@ -131,7 +131,7 @@ def test_a_run_that_learned_from_all_annotations_cannot_be_tested_on_them(scored
     step.truth.use_folder(tmp_path / "masks")
     until(lambda: step.truth.plan.text() == "1 image will be scored; not 2 without a mask.")
     assert step.evaluate.isEnabled()
-    assert step.truth.meaning.isVisible()
+    assert not step.options.meaning.isHidden()
 
 
 def test_a_class_activation_map_lies_on_its_part_of_the_image(scored, until):

@@ -176,7 +176,7 @@ class ErrorOverlay(PerSession):
             return
         self._take_away()
         active = viewer.layers.selection.active
-        words = [WORDS.get(outcome, "") for outcome in Outcome]
+        words = [WORDS.get(outcome, "no class") for outcome in Outcome]
         layer = Labels(
             outcomes,
             name="errors",

@@ -165,7 +165,6 @@ class EvaluateStep(QWidget):
             "project": str(project.path),
             "run": run,
             "report": str(project.run(run).path / REPORT),
-            **self.truth.fields(),
             **self.options.fields(),
         }
         save_all(session)  # what is being painted is truth, too

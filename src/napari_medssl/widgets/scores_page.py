@@ -140,14 +140,15 @@ class ScoresPage(QWidget):
     def _lay_out(self) -> None:
         legend = QHBoxLayout()
         legend.setSpacing(3)
-        legend.addWidget(self.errors)
-        legend.addStretch(1)
         for outcome, box in self.outcomes.items():
-            swatch = QLabel(f'<span style="color:{COLOURS[outcome]}">■</span>')
+            swatch = QLabel()
+            swatch.setFixedSize(11, 11)
+            swatch.setStyleSheet(f"background: {COLOURS[outcome]}; border: 1px solid #808080;")
             legend.addWidget(swatch)
             legend.addWidget(box)
             if outcome is Outcome.CONFUSED:
                 self._confused = swatch
+        legend.addStretch(1)
         spread = QVBoxLayout()
         spread.addWidget(self.plot)
         self.spread.set_content_layout(spread)
@@ -159,7 +160,9 @@ class ScoresPage(QWidget):
         inner.addLayout(legend)
         inner.addWidget(self.why_not)
         inner.addWidget(self.spread)
-        inner.addLayout(equal_row(self.report, self.folder))
+        last = equal_row(self.report, self.folder)
+        last.insertWidget(0, self.errors)
+        inner.addLayout(last)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
@@ -215,13 +218,14 @@ class ScoresPage(QWidget):
 def summary(evaluation: Evaluation) -> Iterator[str]:
     """Say in a line each what scores come to."""
     count = len(evaluation.images)
-    yield f"{count} image{'' if count == 1 else 's'} scored."
+    images = f"{count} image{'' if count == 1 else 's'}, "
     for label, mean in evaluation.mean.items():
         own = evaluation.intervals.get(label, {})
         yield (
-            f"{label}: Dice {mean['dice']:.3f}{_between(own.get('dice'))}, "
+            f"{images}{label}: Dice {mean['dice']:.3f}{_between(own.get('dice'))}, "
             f"IoU {mean['iou']:.3f}{_between(own.get('iou'))}"
         )
+        images = ""
     if (objects := evaluation.objects) is not None:
         parts = (
             f"{told} {objects.mean[key]:.3f}{_between(objects.intervals.get(key))}"

@@ -74,7 +74,7 @@ def style_sheet(colors: Colors) -> str:
     QPushButton[role="step"]:hover {{ background-color: {_mix(colors.foreground, colors.text, 0.12)}; }}
     QPushButton:focus, QComboBox:focus, QLineEdit:focus, QAbstractSpinBox:focus, QToolButton:focus,
     QTableView:focus, QListView:focus {{ border: 1px solid {colors.accent}; }}
-    QPushButton[role="step"] {{ text-align: left; padding: 6px 8px; border: none;
+    QPushButton[role="step"] {{ text-align: left; padding: 4px 8px; border: none;
         border-radius: 3px; background-color: {colors.foreground}; color: {colors.text}; }}
     QPushButton[role="step"]:checked {{ font-weight: bold;
         border-left: 3px solid {colors.accent}; }}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QVBoxLayout, QWidget
 
-from napari_medssl.project import MasksAs
 from napari_medssl.widgets.evaluations import Evaluations
 from napari_medssl.widgets.theme import set_role
 
@@ -20,17 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["TruthChoice"]
 
 _CHOOSE = "Choose a folder of masks ..."
-_MEANINGS: dict[str, str] = {
-    "auto": "told from their values",
-    "binary": "foreground and background",
-    "classes": "numbers of classes",
-    "instances": "numbers of objects",
-    "labels": "labels of this program",
-}
 
 
 class TruthChoice(QWidget):
-    """A choice, what the masks mean, and a sentence about the images that would be scored.
+    """A choice, and a sentence about the images that would be scored.
 
     Parameters
     ----------
@@ -51,22 +43,13 @@ class TruthChoice(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.box.setMinimumContentsLength(12)
-        self.masks_as = QComboBox()
-        self.masks_as.setAccessibleName("What the masks hold")
-        for key in get_args(MasksAs):
-            self.masks_as.addItem(_MEANINGS[key], key)
         self.plan = QLabel()
         self.plan.setWordWrap(True)
         self.plan.setTextFormat(Qt.TextFormat.PlainText)
-        self.meaning = QWidget()
-        meaning = QHBoxLayout(self.meaning)
-        meaning.setContentsMargins(0, 0, 0, 0)
-        meaning.addWidget(QLabel("Masks hold"))
-        meaning.addWidget(self.masks_as, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        for part in (self.box, self.meaning, self.plan):
+        for part in (self.box, self.plan):
             column.addWidget(part)
         self.box.activated.connect(self._on_chosen)
         self._evaluations.plan_changed.connect(self.refresh)
@@ -78,13 +61,6 @@ class TruthChoice(QWidget):
         """Whether there is something to score."""
         plan = self._evaluations.plan
         return plan is not None and not plan.refused
-
-    def fields(self) -> dict[str, object]:
-        """Give the fields of a job."""
-        truth = self._evaluations.truth
-        if truth is None:
-            return {"truth": None}
-        return {"truth": str(truth), "masks_as": self.masks_as.currentData()}
 
     def refresh(self) -> None:
         """Show what is true now."""
@@ -100,7 +76,6 @@ class TruthChoice(QWidget):
         self.box.insertSeparator(self.box.count())
         self.box.addItem(_CHOOSE, _CHOOSE)
         self.box.setCurrentIndex(0 if truth is None else 1)
-        self.meaning.setVisible(truth is not None)
         if plan is None:
             self.plan.setText(
                 "Looking which images can be scored ..." if self._evaluations.run else ""

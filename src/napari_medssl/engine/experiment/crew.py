@@ -225,7 +225,8 @@ def cluster(address: str) -> Iterator[Crew]:
 def _died() -> MedsslError:
     return MedsslError(
         "A worker's process ended in the middle of its work: killed by somebody, or by the system for want of memory.",
-        advice="What was finished is kept. Start the experiment again, with fewer workers if memory was short.",
+        advice="What was finished is kept. Start the experiment again, with fewer workers if memory was short; a script"
+        ' of your own calls it under `if __name__ == "__main__":`, as worker processes read the script, too.',
     )
 
 
