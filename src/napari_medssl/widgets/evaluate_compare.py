@@ -204,7 +204,7 @@ class EvaluatedRuns(QWidget):
             self.text.setText(self._why_not[number] if number >= 0 else "Choose a run.")
         else:
             there = len(self._known.runs)
-            self.text.setText(f"Evaluate two runs to compare them; {there} are evaluated.")
+            self.text.setText(f"Evaluate two runs to compare them; evaluated so far: {there}.")
 
     # -- what others change ----------------------------------------------------------------------
 
