@@ -153,7 +153,10 @@ def test_without_masks_the_annotations_that_did_not_teach_are_truth(
     labels = truth["b_0.png"].copy()
     labels[:, 32:] = 0  # only a part is annotated
     project.annotations.write("b_0.png", labels)
+    project.annotations.path("b_1.png").write_bytes(b"no TIFF")
     found = evaluate(project, run=run.name, device="cpu")
+    project.annotations.clear("b_1.png")
+    assert any("annotation of b_1.png was left out" in note for note in found.notes)
     (image,) = found.images
     assert image.image == "b_0.png"
     has = read_labels(project.prediction_path(run.name, "b_0.png"))[:, :32] == 2

@@ -124,7 +124,7 @@ def test_processes_give_the_table_of_one_even_after_one_was_killed(place: Path) 
 def test_a_dask_cluster_gives_the_same_table(place: Path, dask: str) -> None:
     events = list(execute(job_of(place, "dask", dask=dask)))
     assert scores(place, "dask") == scores(place, "alone")
-    assert f"{dask} has 1 workers now." in texts(events)
+    assert f"{dask} has 1 worker now." in texts(events)
 
 
 def test_pause_and_stop_reach_the_workers(place: Path, dask: str) -> None:

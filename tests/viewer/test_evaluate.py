@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,6 +133,57 @@ def test_a_run_that_learned_from_all_annotations_cannot_be_tested_on_them(scored
     until(lambda: step.truth.plan.text() == "1 image will be scored; not 2 without a mask.")
     assert step.evaluate.isEnabled()
     assert not step.options.meaning.isHidden()
+
+
+def test_what_the_errors_cover_comes_back_whatever_was_opened_meanwhile(
+    scored, image_folder, until, tmp_path
+):
+    session, page = scored.session, scored.steps["Evaluate"].content.pages["Images"]
+    until(lambda: page.table.scores.rows == ["b.png"])
+    shown = scored.steps["Predict"].content.shown
+    scored.open_step("Predict")
+
+    def show(text: str) -> None:
+        shown.what.setCurrentText(text)
+        shown.what.activated.emit(shown.what.currentIndex())
+
+    show("Uncertainty")
+    until(lambda: session.layer("uncertainty") is not None)
+    scored.open_step("Evaluate")
+    page.table.setCurrentIndex(page.table.model().index(0, 0))
+    until(lambda: session.layer("errors") is not None and session.labels_layer is not None)
+    until(lambda: session.image == "b.png" and session.layer("uncertainty") is not None)
+    assert not session.layer("uncertainty").visible  # it was made for this image, and came last
+    scored.open_step("Predict")
+    assert session.layer("uncertainty").visible
+    show("Labels")
+    scored.open_step("Evaluate")
+    until(lambda: session.layer("errors") is not None)
+    assert [session.labels_layer.visible, session.prediction_layer.visible] == [False, False]
+
+    # a layer that was removed by hand can be had again
+    session.viewer.layers.remove(session.layer("errors"))
+    page.errors.click()
+    page.errors.click()
+    until(lambda: session.layer("errors") is not None)
+
+    first = session.project
+    shutil.copytree(image_folder, tmp_path / "others")
+    session.create_project(tmp_path / "others")
+    until(lambda: session.project is not first and session.image == "a.png")
+    run = session.project.new_run("finetune-full")
+    run.write_job({"kind": "finetune", "mode": "full", "images": ["a.png"]})
+    run.best_path.write_bytes(b"weights")
+    path = session.project.prediction_path(run.name, "a.png")
+    path.parent.mkdir(parents=True)
+    write_tiff_labels(path, labels_of((64, 80), (2, 0, 0)), note={})
+    session.refresh_runs()
+    scored.open_step("Annotate")
+    until(lambda: session.labels_layer is not None and session.prediction_layer is not None)
+    assert session.labels_layer.visible
+    assert session.prediction_layer.visible
+    assert session.predictions.visible
+    assert scored.problems == []
 
 
 def test_a_class_activation_map_lies_on_its_part_of_the_image(scored, until):

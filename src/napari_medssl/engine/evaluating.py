@@ -130,6 +130,7 @@ class _Scored:
         classes = {info.value: info.name for info in self.project.settings.classes[1:]}
         groups = self.project.groups()
         notes = remarks(self.project, taught(self.project, self.run), self.names)
+        notes += self.truth.left_out
         objects = None
         if self.truth.has_objects and job.objects != "none":
             objects, note = self._objects()

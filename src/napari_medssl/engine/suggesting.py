@@ -29,9 +29,9 @@ def suggest(
 ) -> list[Suggestion]:
     """Choose the images that are best annotated next, and where in them to begin.
 
-    As long as there are no annotations of two classes: images that stand for many others. Afterwards: images that a
-    linear probe on the features, learned from all annotations, is uncertain about and that are unlike the annotated
-    ones. What is not stored yet is stored first, see `embed`.
+    As long as fewer than 5 images are annotated (`explore.what_next.ENOUGH`): images that stand for many others.
+    Afterwards: images that a linear probe on the features, learned from all annotations, is uncertain about and that
+    are unlike the annotated ones. What is not stored yet is stored first, see `embed`.
 
     Parameters
     ----------

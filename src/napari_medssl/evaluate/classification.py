@@ -46,6 +46,8 @@ def classify(
     """Learn classes from the features of some groups and find them in the others, in up to 5 folds.
 
     Each fold scales the features by what it learns from, and every class has the same say in it.
+    Where groups hold several classes, there may be a fold that tests a class which none of its other groups has; those
+    images then count as not found.
 
     Parameters
     ----------

@@ -102,6 +102,8 @@ class Forecast(Config):
     """The curve from one annotated image to those of `then`."""
     images: int
     """Images, or groups of them, that were scored."""
+    grouped: bool
+    """Whether they are groups."""
     level: float
     """Share of the resampled curves that the intervals hold."""
 
@@ -117,7 +119,8 @@ class Forecast(Config):
         """Say what to keep in mind, in sentences."""
         if self.images >= FEW_IMAGES:
             return ()
-        return (f"Of so few scored images ({self.images}) the intervals are too narrow.",)
+        units = "groups of images" if self.grouped else "images"
+        return (f"Of so few scored {units} ({self.images}) the intervals are too narrow.",)
 
 
 def points(scores: Sequence[Score]) -> tuple[Point, ...]:
@@ -262,6 +265,7 @@ def forecast(
             for count, score in zip(shown, band, strict=True)
         ),
         images=len(units),
+        grouped=bool(groups),
         level=level,
     )
 

@@ -86,10 +86,12 @@ class Table:
     def add(self, rows: list[Row]) -> None:
         """Store finished cells; either all of them are in the file afterwards, or none.
 
-        Several processes may add to one table.
+        Several processes may add to one table. Of a cell that two of them finished (one of a session that was killed
+        before may still be at it) the later row counts.
         """
+        cells = {row.cell for row in rows}
         with self._alone():
-            self.rows += rows
+            self.rows = [row for row in self.rows if row.cell not in cells] + rows
             self._write()
 
     def arrange(self, cells: Sequence[Cell]) -> None:

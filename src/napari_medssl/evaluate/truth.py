@@ -26,12 +26,21 @@ class AnnotationTruth(Mapping[str, "NDArray[np.uint16]"]):
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._names = dict.fromkeys(project.annotations.annotated())
+        damaged = project.annotations.damaged()
+        names = project.annotations.annotated()
+        self._names = dict.fromkeys(name for name in names if name not in damaged)
+        self.left_out = tuple(
+            f"The annotation of {name} was left out: {why}" for name, why in damaged.items()
+        )
+        """Which annotations cannot be used and why, in sentences."""
 
     def __getitem__(self, name: str) -> NDArray[np.uint16]:
         if name not in self._names:
             raise KeyError(name)
         return self._project.annotations.read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # without reading it
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -182,45 +182,30 @@ class _Choice:
         return self._take(index, float(gain), why)
 
     def uncertain(self, values: NDArray[np.float64]) -> _Pick:
-        """Pick an uncertain image that stands for others: the highest product of uncertainty and what it brings nearer.
-
-        The most uncertain ones that are unlike what is annotated compete.
-        """
+        """Pick the image with the highest product of uncertainty and distance to what is annotated."""
         allowed = self._allowed()
         if not allowed.any():
             return self._duplicate()
-        worth = np.where(allowed, values * np.minimum(self._distances, 1.0), -1)
-        drawn = np.sort(np.argsort(-worth, kind="stable")[: min(TRIALS, int(allowed.sum()))])
-        worths = values[drawn] * self._gains(drawn)
-        best = int(worths.argmax())
-        index = int(drawn[best])
+        reach = np.minimum(self._distances, 1.0)
+        index = int(np.where(allowed, values * reach, -1).argmax())
         rank = int(np.count_nonzero(values > values[index])) + 1
         why = f"most uncertain ({values[index]:.2f})"
         if rank > 1:
             why = f"uncertain ({values[index]:.2f}, number {rank} of {self._candidates})"
         if UNLIKE <= self._distances[index] < np.inf:
             why += f", unlike {self._those()}"
-        return self._take(index, float(worths[best]), why)
+        return self._take(index, float(values[index] * reach[index]), why)
 
     def _representative(self, allowed: NDArray[np.bool_]) -> int:
-        """Draw images by their squared distance, and give the one that brings all images nearest."""
+        """Draw images by their squared distance, and give the one that lowers its sum over the folder most."""
         squares = self._distances**2
         drawn = np.flatnonzero(allowed)
         if len(drawn) > TRIALS:
             chances = squares[drawn] / squares[drawn].sum()
             drawn = np.sort(self._rng.choice(drawn, TRIALS, replace=False, p=chances))
-        return int(drawn[self._gains(drawn).argmax()])
-
-    def _gains(self, drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Tell by how much each of these images would lower the mean squared distance to what is annotated.
-
-        Without anything annotated, the distance to the farthest image takes the place of the unknown one.
-        """
         own = (self._points**2).sum(1)
         to_drawn = own[:, None] - 2 * self._points @ self._points[drawn].T + own[drawn]
-        squares = np.minimum(self._distances**2, to_drawn.max())[:, None]
-        gains: NDArray[np.float64] = (squares - np.minimum(to_drawn, squares)).mean(0)
-        return gains
+        return int(drawn[np.minimum(to_drawn, squares[:, None]).sum(0).argmin()])
 
     def _allowed(self) -> NDArray[np.bool_]:
         """Give the free images that are not nearly the same as one that is taken."""

@@ -1,4 +1,4 @@
-"""What to annotate next in a project, from what is annotated now: diverse images first, uncertain ones afterwards."""
+"""What to annotate next in a project, from what is annotated now: typical images first, uncertain ones afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from napari_medssl.explore.store import EmbeddingStore
     from napari_medssl.project import Project
 
-__all__ = ["Advice", "WhatNext"]
+__all__ = ["ENOUGH", "Advice", "WhatNext"]
+
+ENOUGH = 5
+"""Annotated images from which on the uncertain ones are suggested: a probe that knows fewer hesitates in the wrong
+places, and what it asks for teaches less than typical images do (`benchmarks/suggest.py`; the same is told of other
+models by Hacohen, Dekel and Weinshall, "Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets",
+ICML 2022)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Advice:
     uncertain: Mapping[str, Uncertain]
     """How uncertain a probe on the stored features is about each stored image, annotated or not; empty as long as
     there are no strokes of two classes."""
+    by_uncertainty: bool
+    """Whether the suggestions are chosen by that; else by how many images each stands for."""
 
 
 class WhatNext:
@@ -58,7 +66,11 @@ class WhatNext:
         self._probe = LiveProbe(store.grid, self._frame, config)
 
     def advise(
-        self, *, count: int = 5, progress: Callable[[int, int], None] | None = None
+        self,
+        *,
+        count: int = 5,
+        enough: int = ENOUGH,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Advice:
         """Choose images.
 
@@ -66,6 +78,8 @@ class WhatNext:
         ----------
         count : int
             How many at most.
+        enough : int
+            Annotated images from which on uncertain ones are suggested.
         progress : callable, optional
             Called with (done, total) images; what it raises ends the work.
 
@@ -80,14 +94,21 @@ class WhatNext:
         layer = self._layer()
         if layer is None:
             found = suggest(store, self._folder, annotated=annotated, count=count)
-            return Advice(tuple(found), {})
+            return Advice(tuple(found), {}, by_uncertainty=False)
         uncertain = {}
         for item in uncertain_images(store, layer.probabilities):
             uncertain[item.image] = item
             if progress is not None:
                 progress(len(uncertain), len(store))
-        found = suggest(store, self._folder, annotated=annotated, count=count, uncertain=uncertain)
-        return Advice(tuple(found), uncertain)
+        asked = len(set(store.names).intersection(annotated)) >= enough
+        found = suggest(
+            store,
+            self._folder,
+            annotated=annotated,
+            count=count,
+            uncertain=uncertain if asked else None,
+        )
+        return Advice(tuple(found), uncertain, by_uncertainty=asked)
 
     def _layer(self) -> Linear | None:
         """Fit a probe to all strokes in stored images; None as long as they are of fewer than two classes."""

@@ -37,9 +37,11 @@ class Truth(Mapping[str, "NDArray[np.uint16]"]):
         self._project = project
         self.missing = missing
         """Images without a usable mask."""
-        self.notes = meaning.notes + tuple(
+        self.left_out = tuple(
             f"The mask of {name} was left out: {reason}" for name, reason in meaning.broken.items()
         )
+        """Which masks cannot be used and why, in sentences."""
+        self.notes = meaning.notes + self.left_out
         """What is worth telling, in sentences."""
 
     @property
@@ -49,6 +51,9 @@ class Truth(Mapping[str, "NDArray[np.uint16]"]):
 
     def __getitem__(self, name: str) -> NDArray[np.uint16]:
         return self._meaning.convert(self._values(name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files  # without reading it
 
     @property
     def has_objects(self) -> bool:

@@ -165,8 +165,8 @@ class SuggestBar(QWidget):
         how = (
             "Uncertain as a linear probe on these features is that learned from all your strokes, times how unlike "
             "the annotated images."
-            if suggestions.uncertainty
-            else "By how many images each stands for; by uncertainty too once two classes are painted."
+            if suggestions.by_uncertainty
+            else "By how many images each stands for; by uncertainty later, when more images are annotated."
         )
         left_out = suggestions.left_out
         lacking = f"\nWithout stored features, so never suggested: {left_out}." if left_out else ""

@@ -86,6 +86,8 @@ class Suggestions(PerSession):
         super().__init__(session)
         self.list: list[Suggestion] = []
         """The best first; not those that were annotated since."""
+        self.by_uncertainty = False
+        """Whether the list is chosen by uncertainty."""
         self.uncertainty: Mapping[str, float] = {}
         """Image -> 0 (certain) to 1, as a probe on the stored features that is fitted to all strokes sees it."""
         self.stand: Stand = "no run"
@@ -230,6 +232,7 @@ class Suggestions(PerSession):
         self._answer, self.stand = answer, "ready"
         self.run = answer.source.store.index.run
         advice = answer.advice
+        self.by_uncertainty = advice.by_uncertainty
         self.uncertainty = {name: item.value for name, item in advice.uncertain.items()}
         self._boxes.update({name: item.box for name, item in advice.uncertain.items()})
         self._boxes.update({item.image: item.box for item in advice.suggestions})

@@ -78,7 +78,7 @@ def test_images_of_one_patient_are_drawn_together() -> None:
     alone, together = forecast(scores, annotated=12), forecast(scores, annotated=12, groups=groups)
     assert (alone.images, together.images) == (12, 4)
     assert together.then.value == alone.then.value
-    assert "4" in together.remarks()[0]
+    assert "so few scored groups of images (4)" in together.remarks()[0]
 
 
 def test_too_little_to_tell_is_refused() -> None:

@@ -13,6 +13,8 @@ import tifffile
 from napari_medssl import Project, pretrain, suggest
 from napari_medssl.cli import main
 from napari_medssl.events import AnyEvent, parse_event
+from napari_medssl.explore.store import EmbeddingStore
+from napari_medssl.explore.what_next import WhatNext
 from napari_medssl.synthetic import nuclei
 
 CPU = ("--device", "cpu")
@@ -164,8 +166,11 @@ def test_suggest(shell: Shell) -> None:
     (*_, event) = shell.events("suggest", "--count", 9)
     found = event.data["suggestions"]
     assert {item["image"] for item in found} == set(shell.project.images) - {"n1.png"}
-    assert "uncertain" in found[0]["why"]
+    assert "more like it" in found[0]["why"]  # with so few, uncertainty is told and not gone by
     assert set(event.data["uncertainty"]) == set(shell.project.images)
     same = suggest(shell.project, run=shell.project.runs()[0].name, device="cpu")
     assert [item.image for item in same] == [item["image"] for item in found]
+    store = EmbeddingStore.open(shell.project, shell.project.runs()[0])
+    advice = WhatNext(shell.project, store).advise(enough=1)
+    assert "uncertain" in advice.suggestions[0].why
     shell("suggest", "--count", 0, code=1)

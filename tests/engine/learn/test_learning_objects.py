@@ -17,10 +17,11 @@ from napari_medssl.engine.protocol import Request
 from napari_medssl.engine.serve import Interactive
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.objects import ObjectScore
+from napari_medssl.instances.by_class import separate_classes
 from napari_medssl.instances.finding import find_objects
 from napari_medssl.instances.watershed import distance_target
 from napari_medssl.learn.augment import cut, draw_view
-from napari_medssl.learn.finetune import FinetuneConfig
+from napari_medssl.learn.finetune import FinetuneConfig, FinetuneTask
 from napari_medssl.learn.finetune.distances import known_distance, taught_objects
 from napari_medssl.learn.losses import distance_loss
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
@@ -95,6 +96,37 @@ def test_objects_come_from_the_classes_only_where_that_is_asked_for(project: Pro
         config = FinetuneConfig(objects=True, objects_from=source)
         found = [taught_objects(project, name, labels, config).max() for name in (drawn, named)]
         assert tuple(found) == counts
+
+
+@pytest.mark.parametrize("images", [3, 6])
+def test_objects_of_every_class_are_learned_from_and_validate(
+    project: Project, images: int
+) -> None:
+    """Of three images, squares validate; of six, whole ones. One class is in two images alone."""
+    classes = (*CLASSES, ClassInfo(value=3, name="debris", color="#00ff00"))
+    project.update(classes=classes)
+    labels = np.ones((64, 64), np.uint16)
+    labels[5:15, 5:15] = labels[40:50, 5:15] = 2
+    for number, name in enumerate(project.images[:images]):
+        rare = labels.copy()
+        rare[40:50, 40:50] = 3 if number < 2 else 1
+        project.annotations.write(name, rare)
+        project.objects.write(name, separate_classes(rare))
+    own = model()
+    own.spec = own.spec.model_copy(update={"classes": classes})
+    for seed in range(8):
+        task = FinetuneTask(
+            mode="full",
+            pretrained=(),
+            model=own,
+            project=project,
+            images=project.annotations.annotated(),
+            config=FinetuneConfig(objects=True),
+            seed=seed,
+        )
+        assert not task._both  # of these a pixel would be learned from and validate
+        loaded = [task._load(name) for name in task.images]
+        assert {0, 1, 2} <= {int(v) for image in loaded for v in np.unique(image.validation)}
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -214,7 +214,8 @@ def cluster(address: str) -> Iterator[Crew]:
         executor = client.get_executor(pure=False)
         there = len(client.nthreads())
         try:
-            yield Crew(executor, f"The Dask cluster at {address} has {there} workers now.")
+            has = f"{there} worker{'' if there == 1 else 's'}"
+            yield Crew(executor, f"The Dask cluster at {address} has {has} now.")
         except KilledWorker as error:
             raise _died() from error
         finally:

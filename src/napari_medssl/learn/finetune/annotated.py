@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Annotated", "AnnotationTask"]
 
-_OBJECT = np.uint16(np.iinfo(np.uint16).max)
-"""Stands in the split for the pixels of an object; no class has this value."""
+_OBJECTS = np.uint16(np.iinfo(np.uint16).max)
+"""Less a class, it stands in the split for the pixels of that class's objects."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,12 @@ class AnnotationTask(Task):
             )
 
     def _kinds(self, name: str) -> NDArray[np.uint16]:
-        """Give the kinds of pixels that both sides of the split get: classes, and learned objects as one more."""
+        """Give the kinds of pixels that both sides of the split get: classes, and learned objects of each class."""
         labels = self._labels[name]
         if not self.model.spec.objects:
             return labels
         known = known_objects(labels, self._objects(name)).objects > 0
-        return np.where(known, _OBJECT, labels)
+        return np.where(known, _OBJECTS - labels, labels)
 
     def _split_note(self) -> str:
         held = [(self._held[name], self._labels[name] > 0) for name in self._validating]
