@@ -174,7 +174,7 @@ def disturbed(folder: Path, workers: int, kills: int) -> tuple[list[Kill], bool]
     timeless = [[row | {"seconds": ""} for row in table.values()] for table in (end, whole)]
     runs = [run.kind for run in Project.open(own / "project").runs()]
     print(f"{workers} workers: {len(end)} cells, runs left: {runs}", flush=True)
-    return found, kept and timeless[0] == timeless[1]
+    return found, bool(end) and kept and timeless[0] == timeless[1]
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import csv
 import sys
 import threading
 import time
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -17,6 +18,7 @@ from napari_medssl import Project
 from napari_medssl.engine.experiment.plan import standard_arms
 from napari_medssl.engine.job import execute
 from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.results import Row, Table
 from napari_medssl.events import Done, Note, Paused, Progress, Resumed
 from napari_medssl.learn.control import Control
 from napari_medssl.synthetic import nuclei
@@ -170,6 +172,18 @@ def test_a_method_that_cannot_be_pretrained_costs_its_own_cells_alone(place: Pat
     assert text.startswith("No result for medsass from file, which could not be pretrained:")
     assert "3 failed" in events[-1].summary
     assert scores(place, "failing") == scores(place, "alone")
+
+
+def test_a_cell_that_two_processes_finish_counts_once(tmp_path: Path) -> None:
+    """A worker of a session that was killed may still finish what the next one has begun anew."""
+    values = {"project": "p", "arm": "none", "method": "", "start": "none", "downstream": "forest"}
+    scores = {field.name: 0.5 for field in fields(Row) if field.type == "float"}
+    counts = {field.name: 1 for field in fields(Row) if field.type == "int"}
+    row = Row(**{"scored_on": "test", **values, **scores, **counts})
+    first, second = (Table(tmp_path / "results.csv") for _ in range(2))
+    first.add([row, replace(row, k=4)])
+    second.add([row])
+    assert [(row.k, row.draw) for row in Table(first.path).rows] == [(4, 1), (1, 1)]
 
 
 def test_without_dask_it_says_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

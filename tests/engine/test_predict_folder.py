@@ -134,11 +134,12 @@ def test_only_what_is_complete_and_of_these_weights_counts_as_done(
 
 
 def test_an_image_that_was_replaced_counts_as_not_predicted(
-    annotated_project: Project, run: Run
+    annotated_project: Project, run: Run, tmp_path: Path
 ) -> None:
     project = annotated_project
     first, second = project.images[:2]
-    events(project, run)
+    to_folder: dict[str, Any] = {"overwrite": False, "out": str(tmp_path / "masks")}
+    events(project, run, **to_folder)
     path = project.image_path(first)
     picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(path), 255 - picture)
@@ -147,6 +148,9 @@ def test_an_image_that_was_replaced_counts_as_not_predicted(
     assert replaced_images(Project.open(project.path), rows) == {first}
     assert predicted(events(project, run, overwrite=False)) == [first]
     assert predicted(events(project, run, overwrite=False)) == []
+    masks = [e.image for e in events(project, run, **to_folder) if isinstance(e, Saved)]
+    assert masks == [first, second]  # of the latter only the time is known
+    assert not any(isinstance(e, Saved) for e in events(project, run, **to_folder))
 
 
 def test_png_and_tiff_hold_the_labels_of_the_project(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_medssl.evaluate import Evaluation
 from napari_medssl.evaluate.extrapolation import forecast
@@ -92,6 +93,13 @@ def test_the_answer_is_that_of_the_probes_or_why_there_is_none(session: Session,
     curves = widget.plot.listDataItems() + widget.plot.getPlotItem().items
     assert any(np.array_equal(getattr(item, "xData", None), np.arange(1, 7)) for item in curves)
     until(widget.estimate_button.isEnabled)
+    # stopped before it is known what to ask: nothing comes of it
+    widget.estimate()
+    widget.gathering.stop.click()
+    wait_for_background()
+    QApplication.processEvents()
+    assert not widget.gathering.isVisibleTo(widget)
+    assert widget.estimate_button.isEnabled()
     # all of one patient: nobody is left to be scored
     project.update(groups=PatternRule(pattern="png"))
     widget.estimate()
@@ -118,7 +126,7 @@ def test_runs_are_compared_image_by_image(session: Session, until) -> None:
     assert widget.runs.item(0, 1).text() == "5"
     assert widget.runs.item(0, 2).text().startswith("+0.")
     assert f"{second} is better" in widget.text.text()
-    pairs = widget.table.pairs.pairs
+    pairs = widget.table.pairs.rows
     assert [pair.difference for pair in pairs] == sorted(pair.difference for pair in pairs)
     index = widget.table.pairs.index(2, 0)
     widget.table.clicked.emit(index)

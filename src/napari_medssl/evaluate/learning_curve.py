@@ -8,6 +8,8 @@ is mostly more, but the shape of its curve is alike.
 from __future__ import annotations
 
 import math
+import statistics
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -162,7 +164,7 @@ def probe_scores(
 
     The score of an image is its Dice, the mean over the classes that are annotated anywhere, as its drawn pixels let
     it be estimated. Where there are groups, images of one are learned from together, and none of a group that taught
-    is scored. The largest sets leave a fifth of the images.
+    is scored. The largest sets leave a fifth of the images, or as many as a group usually has.
 
     Parameters
     ----------
@@ -204,7 +206,7 @@ def probe_scores(
     rng = np.random.default_rng(seed)
     plan = [
         (count, draw, taught_by, held_out)
-        for count in _counts(len(names))
+        for count in _counts(group)
         for draw, (taught_by, held_out) in enumerate(_draws(names, group, count, rng))
     ]
     scores = []
@@ -220,9 +222,11 @@ def probe_scores(
     return scores
 
 
-def _counts(images: int) -> list[int]:
-    """Give the numbers of images to learn from, in steps that grow."""
-    most = images - math.ceil(HELD_OUT * images)
+def _counts(group: Mapping[str, str]) -> list[int]:
+    """Give the numbers of images to learn from, in steps that grow; `group` is that of each image."""
+    sizes = Counter(group.values()).values()
+    left = max(HELD_OUT * len(group), statistics.median(sizes))  # a whole group, to be scored
+    most = len(group) - math.ceil(left)
     return sorted({round(count) for count in np.geomspace(1, most, STEPS)})
 
 

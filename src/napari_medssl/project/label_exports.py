@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import atomic, read_labels_note, write_tiff
 from napari_medssl.project.images import extension_of, split_plane
-from napari_medssl.project.label_zarr import ZarrLabels, read_zarr_note
+from napari_medssl.project.label_zarr import MadeFrom, ZarrLabels, read_zarr_note
 from napari_medssl.project.paths import inside
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LabelExport(Protocol):
     """Takes label images one by one, the planes of a stack one after the other."""
 
     def has(self, image: str) -> bool:
-        """Whether the file of an image is complete, and was made by the same weights."""
+        """Whether the file of an image is complete, and was made by the same weights from this very image file."""
 
     def write(self, image: str, labels: NDArray[np.integer]) -> Path | None:
         """Write labels, or numbered objects, (Y, X).
@@ -79,7 +79,8 @@ def label_export(
     classes : sequence of ClassInfo or None
         What the label values mean; None where they number objects.
     note : mapping
-        JSON, kept in each file; `has` takes only files that hold the same. With the ``weights`` that predict.
+        JSON, kept in each file with size and time of the image's; `has` takes only files that hold the same. With the
+        ``weights`` that predict.
 
     Raises
     ------
@@ -95,9 +96,9 @@ def label_export(
     files = _named(images, folder, EXTENSION[kind])
     if kind == "png":
         _spare_others(files.values(), _read_png_note)
-        return _PngLabels(files, bits=bits, note=note)
+        return _PngLabels(project, files, bits=bits, note=note)
     _spare_others(files.values(), read_labels_note)
-    return _TiffLabels(files, note=note)
+    return _TiffLabels(project, files, note=note)
 
 
 def _spare_others(files: Iterable[Path], read: Callable[[Path], Mapping[str, Any] | None]) -> None:
@@ -115,8 +116,10 @@ def _spare_others(files: Iterable[Path], read: Callable[[Path], Mapping[str, Any
 
 
 class _TiffLabels:
-    def __init__(self, files: Mapping[str, Path], *, note: dict[str, Any]) -> None:
-        self._files, self._note = files, note
+    def __init__(
+        self, project: Project, files: Mapping[str, Path], *, note: dict[str, Any]
+    ) -> None:
+        self._files, self._note, self._made_from = files, note, MadeFrom(project)
 
     def has(self, image: str) -> bool:
         path = self._files[image]
@@ -124,12 +127,13 @@ class _TiffLabels:
             found = read_labels_note(path) if path.is_file() else None
         except MedsslError:  # damaged, so it is written anew
             return False
-        return found == {"medssl": 1} | self._note
+        return found == {"medssl": 1} | self._note | self._made_from(image)
 
     def write(self, image: str, labels: NDArray[np.integer]) -> Path:
         wide = labels.max(initial=0) >= 1 << 16
         values = labels.astype(np.uint32 if wide else np.uint16, copy=False)
-        write_tiff(self._files[image], values, note=self._note)
+        note = self._note | self._made_from(image)
+        write_tiff(self._files[image], values, note=note)
         return self._files[image]
 
     def leave_out(self, image: str) -> None:
@@ -140,16 +144,19 @@ class _TiffLabels:
 
 
 class _PngLabels:
-    def __init__(self, files: Mapping[str, Path], *, bits: int, note: dict[str, Any]) -> None:
-        self._files, self._note = files, note
+    def __init__(
+        self, project: Project, files: Mapping[str, Path], *, bits: int, note: dict[str, Any]
+    ) -> None:
+        self._files, self._note, self._made_from = files, note, MadeFrom(project)
         self._type = np.uint8 if bits == 8 else np.uint16
 
     def has(self, image: str) -> bool:
         path = self._files[image]
         try:
-            return path.is_file() and _read_png_note(path) == self._note
+            found = _read_png_note(path) if path.is_file() else None
         except MedsslError:  # damaged, so it is written anew
             return False
+        return found == self._note | self._made_from(image)
 
     def write(self, image: str, labels: NDArray[np.integer]) -> Path:
         highest = int(labels.max(initial=0))
@@ -159,7 +166,7 @@ class _PngLabels:
                 advice="Write TIFF or OME-Zarr.",
             )
         text = PngInfo()
-        text.add_text(_NOTE, json.dumps(self._note))
+        text.add_text(_NOTE, json.dumps(self._note | self._made_from(image)))
         with atomic(self._files[image]) as temporary:
             Image.fromarray(labels.astype(self._type)).save(temporary, pnginfo=text)
         return self._files[image]

@@ -15,6 +15,7 @@ import numpy as np
 from napari_medssl.errors import MedsslError
 from napari_medssl.project.checkpoint import WriteError, read_json, write_json
 from napari_medssl.project.images import split_plane
+from napari_medssl.project.listing import identity_of
 from napari_medssl.project.unfinished import Unfinished, sweep
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from napari_medssl.project.project import Project
     from napari_medssl.project.settings import ClassInfo
 
-__all__ = ["ZarrLabels", "read_zarr_note"]
+__all__ = ["MadeFrom", "ZarrLabels", "read_zarr_note"]
 
 CHUNK = 1024
 """Side of a chunk, pixels; a chunk holds one plane."""
@@ -87,6 +88,30 @@ class _Stack:
         return tuple(value for other, value in pairs if other == letter)
 
 
+class MadeFrom:
+    """What exports note of the image that they are of: size and time of its file, as they were when first asked for.
+
+    Parameters
+    ----------
+    project : Project
+        Whose images.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._known: dict[Path, list[int] | None] = {}  # all planes of a stack are in one file
+
+    def __call__(self, image: str) -> dict[str, Any]:
+        """Give the note on an image; of a file that is gone it holds nothing."""
+        path = self._project.image_path(image)
+        if path not in self._known:
+            try:
+                self._known[path] = list(identity_of(path))
+            except OSError:
+                self._known[path] = None
+        return {"image": self._known[path]}
+
+
 class ZarrLabels:
     """Writes the labels of images, each file's planes into one volume; see `label_exports.LabelExport`.
 
@@ -121,13 +146,14 @@ class ZarrLabels:
         self._planes: dict[str, set[str]] = {}
         for image in images:
             self._planes.setdefault(split_plane(image)[0], set()).add(image)
+        self._made_from = MadeFrom(project)
         self._open: dict[str, _Volume] = {}
         self._left_out: set[str] = set()
         for folder in {path.parent for path in files.values()}:
             sweep(folder)
 
     def has(self, image: str) -> bool:
-        """Whether the volume of an image is complete, with all its planes that are asked for."""
+        """Whether the volume is complete, with all planes that are asked for, and was made from this very file."""
         file = split_plane(image)[0]
         try:
             found = read_zarr_note(self._files[file])
@@ -183,7 +209,8 @@ class ZarrLabels:
 
     def _told(self, planes: set[str]) -> dict[str, Any]:
         names = "\n".join(sorted(planes))
-        return {**self._note, "planes": hashlib.sha256(names.encode()).hexdigest()[:16]}
+        digest = hashlib.sha256(names.encode()).hexdigest()[:16]
+        return {**self._note, **self._made_from(next(iter(planes))), "planes": digest}
 
     def _begin(self, file: str, image: str, shape: tuple[int, ...]) -> _Volume:
         import zarr  # takes a third of a second, and few export to it

@@ -12,6 +12,7 @@ from napari_medssl.widgets.gl_guard import guard_canvas
 from napari_medssl.widgets.layers import mark, remove_layer
 from napari_medssl.widgets.per_session import PerSession
 from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_medssl.widgets.problem import Problem
     from napari_medssl.widgets.session import Session
 
 __all__ = ["ActivationLayer"]
@@ -79,13 +79,16 @@ class ActivationLayer(PerSession):
                 self.show(None)
                 session.problem.emit(problem)
 
+        def unreadable(error: BaseException) -> None:
+            failed(Problem.of(error, doing=f"reading the class activation map of {key[1]}"))
+
         def answered(data: dict[str, Any]) -> None:
             if self._wanted == key:
                 path, begin = project.path / data["path"], (data["top"], data["left"])
                 session.background(
                     lambda: tifffile.imread(path),
                     on_result=lambda values: show(values, begin),
-                    doing=f"reading the class activation map of {session.image}",
+                    on_failed=unreadable,
                 )
 
         def show(values: NDArray[np.float32], begin: tuple[int, int]) -> None:

@@ -23,7 +23,6 @@ from napari_medssl.widgets.shortcuts import bind_on_our_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from napari.layers import Layer
     from numpy.typing import NDArray
 
     from napari_medssl.widgets.session import Session
@@ -79,12 +78,13 @@ class ErrorOverlay(PerSession):
         self._evaluations = Evaluations.of(session)
         self._wanted: tuple[object, ...] | None = None
         self._end: Callable[[], None] | None = None
-        self._covered: list[Layer] = []  # hidden by us
+        self._covered: set[str] = set()  # roles of layers that we hid
         self._evaluations.changed.connect(self._refresh)
         session.image_closing.connect(self._on_closing)
         session.image_changed.connect(self._refresh)
         session.saved_prediction.connect(self._on_saved)
-        Annotator.of(session).layer_changed.connect(self._on_labels)
+        Annotator.of(session).layer_changed.connect(self._on_layer)
+        session.viewer.layers.events.inserted.connect(self._on_inserted, position="last")
         bind_on_our_layers(session.viewer, {KEY: lambda _: self._toggle()})
 
     def set_on(self, on: bool) -> None:
@@ -117,6 +117,9 @@ class ErrorOverlay(PerSession):
             layer.visible = on  # comes back through its event
         elif on != self.visible:
             self.visible = on
+            if on:  # the layer may have been removed by hand
+                self._wanted = None
+                self._refresh()
             self.changed.emit()
 
     def _toggle(self) -> None:
@@ -232,23 +235,27 @@ class ErrorOverlay(PerSession):
             layer = find_layer(self._session.viewer, role)
             if layer is not None and layer.visible:
                 layer.visible = False
-                if layer not in self._covered:
-                    self._covered.append(layer)
+                self._covered.add(role)
 
     def _uncover(self) -> None:
-        """Show what was hidden, where it is still there."""
-        covered, self._covered = self._covered, []
-        for layer in covered:
-            if marked(layer).get("role") == "parked":  # until it holds annotations again
-                self._covered.append(layer)
-            elif layer in self._session.viewer.layers:
+        """Show what was hidden; a layer that is gone, once it is there again: it would come back hidden."""
+        for role in sorted(self._covered):
+            layer = find_layer(self._session.viewer, role)
+            if layer is not None:
+                self._covered.remove(role)
                 layer.visible = True
 
-    def _on_labels(self) -> None:
-        """Hide annotations that came after the errors, or show those that were parked when the errors went."""
+    def _on_inserted(self, event: Any) -> None:
+        if (
+            marked(event.value).get("role") != "labels"
+        ):  # of which the annotator tells once it is ready
+            self._on_layer()
+
+    def _on_layer(self) -> None:
+        """Hide classes that came after the errors, or show those that were not there when the errors went."""
         if find_layer(self._session.viewer, _ROLE) is not None:
             self._cover()
-        elif not self.on and Annotator.of(self._session).layer is not None:
+        elif self._wanted is None or self.why_not:  # else the errors are on their way
             self._uncover()
 
 

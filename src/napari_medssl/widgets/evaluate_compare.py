@@ -169,7 +169,8 @@ class EvaluatedRuns(QWidget):
         self._comparing.start(work, on_result=self._list, on_failed=failed)
 
     def _list(self, found: Mapping[str, PairedDifference | str]) -> None:
-        chosen = self.runs.currentRow()
+        item = self.runs.item(self.runs.currentRow(), 0)
+        chosen = None if item is None else item.text()
         self.runs.blockSignals(True)
         self.runs.setRowCount(len(found))
         self._shown, self._why_not = [], []
@@ -183,7 +184,7 @@ class EvaluatedRuns(QWidget):
                 self.runs.setItem(number, column, item)
         self.runs.blockSignals(False)
         if found:
-            self.runs.selectRow(chosen if 0 <= chosen < len(found) else 0)
+            self.runs.selectRow(next((n for n, name in enumerate(found) if name == chosen), 0))
         self._show_row()
 
     def _show_row(self) -> None:
@@ -192,14 +193,14 @@ class EvaluatedRuns(QWidget):
         for part in (self.plot, self.table):
             part.setVisible(known is not None)
         self.runs.setVisible(bool(self._shown))
+        reasons = {} if known is None else known.left_out
+        self.text.setToolTip("\n".join(f"{name}: {why}" for name, why in [*reasons.items()][:20]))
         if known is not None:
             self.plot.show_difference(known)
             self.table.pairs.show(known.images)
-            left_out = f" {len(known.left_out)} images are not compared." if known.left_out else ""
-            self.text.setText(known.sentence() + left_out)
-            self.text.setToolTip(
-                "\n".join(f"{name}: {why}" for name, why in list(known.left_out.items())[:20])
-            )
+            count = len(known.left_out)
+            left_out = f" {count} {'image is' if count == 1 else 'images are'} not compared."
+            self.text.setText(known.sentence() + (left_out if count else ""))
         elif self._shown:
             self.text.setText(self._why_not[number] if number >= 0 else "Choose a run.")
         else:

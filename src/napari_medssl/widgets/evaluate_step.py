@@ -76,7 +76,7 @@ class EvaluateStep(QWidget):
         self.options = EvaluateOptions(session)
         self.evaluate = QPushButton("Evaluate")
         set_role(self.evaluate, "primary")
-        self.progress = JobProgress(session, "evaluate")
+        self.progress = JobProgress(session, "evaluate", unit="images")
         self.outcome = QLabel()
         self.outcome.setWordWrap(True)
         self.tabs = QTabBar()

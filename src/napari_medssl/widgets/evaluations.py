@@ -205,7 +205,8 @@ def _stored(project: Project, name: str) -> _Stored:
     run = project.run(name)
     scores, page = run.path / EVALUATION, run.path / REPORT
     # newer scores may have been made without a report: then it tells of former ones
-    fits = page.is_file() and page.stat().st_mtime_ns >= scores.stat().st_mtime_ns
+    both = page.is_file() and scores.is_file()
+    fits = both and page.stat().st_mtime_ns >= scores.stat().st_mtime_ns
     evaluation, report = read_evaluation(run), page if fits else None
     try:
         return _Stored(evaluation, read_assessments(run), report, None)

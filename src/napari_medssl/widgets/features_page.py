@@ -61,7 +61,7 @@ class FeaturesPage(QWidget):
         )
         self.others = Fold("Compare with another run")
         self.assess = QPushButton("Assess features")
-        self.progress = JobProgress(session, "assess")
+        self.progress = JobProgress(session, "assess", unit="steps")  # an image takes several
         self.which = _box("Assessment", "Assessments of this run, the newest first")
         self.table = QTableWidget(0, len(_HEADINGS))
         self.table.setAccessibleName("What the features are worth")
@@ -98,10 +98,14 @@ class FeaturesPage(QWidget):
         pretrained = own is not None and own.kind == "pretrain"
         _fill(self.rival, [run for run in runs if pretrained and run.kind == "pretrain"])
         self.others.setVisible(bool(runs))
-        self.which.clear()
-        for found in self._evaluations.assessments:
-            beside = "alone" if found.cka is None else f"beside {found.cka.against}"
-            self.which.addItem(beside, found.name)
+        names = [found.name for found in self._evaluations.assessments]
+        if names != [
+            self.which.itemData(n) for n in range(self.which.count())
+        ]:  # else what was chosen stays
+            self.which.clear()
+            for found in self._evaluations.assessments:
+                beside = "alone" if found.cka is None else f"beside {found.cka.against}"
+                self.which.addItem(beside, found.name)
         self.which.setVisible(self.which.count() > 1)
         self._show_figures()
         self._on_busy()
@@ -109,6 +113,8 @@ class FeaturesPage(QWidget):
     def hideEvent(self, event: Any) -> None:  # noqa: N802
         """Take the map away: another page or step is open, or the window closes."""
         super().hideEvent(event)
+        if event.spontaneous():  # the window is minimised, the page as it was
+            return
         if not self._session.closed and self._session.viewer.window._qt_window.isVisible():
             self.show_map.setChecked(False)
 
@@ -139,9 +145,13 @@ class FeaturesPage(QWidget):
 
     def _fill_classes(self) -> None:
         project = self._session.project
+        chosen = self.classes.currentData()
         self.classes.clear()
         for info in () if project is None else project.settings.classes[1:]:
             self.classes.addItem(info.name, info.value)
+        self.classes.setCurrentIndex(max(0, self.classes.findData(chosen)))
+        if self.show_map.isChecked():  # of a class that there is
+            self._on_map()
 
     def _show_figures(self) -> None:
         index = self.which.currentIndex()

@@ -24,12 +24,16 @@ class JobProgress(ProgressRow):
         Whose job.
     kind : str
         ``evaluate``, ``assess``, ...
+    unit : str
+        What it counts.
     """
 
-    def __init__(self, session: Session, kind: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, session: Session, kind: str, *, unit: str, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._session = session
-        self._kind = kind
+        self._kind, self._unit = kind, unit
         self.stop_clicked.connect(session.stop)
         session.busy_changed.connect(self.refresh)
         session.run_event.connect(self.refresh)
@@ -52,5 +56,5 @@ class JobProgress(ProgressRow):
             return
         left = f", {duration(active.eta)} left" if active.rate else ""
         stopping = ", stopping" if active.state == "stopping" else left
-        self.begin(f"{active.step} of {active.total} images{stopping}")
+        self.begin(f"{active.step} of {active.total} {self._unit}{stopping}")
         self.advance(active.step, active.total)

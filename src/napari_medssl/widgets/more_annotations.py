@@ -59,6 +59,7 @@ class MoreAnnotations(QWidget):
         super().__init__(parent)
         self._session = session
         self._project = session.project
+        self._asked = 0  # how often; what was stopped may be told of later
         self._question: _Question | None = None  # that is being answered, or was
         self._seen: dict[str, ProbeImage] = {}
         self._features = RunFeatures(session, self, channel="more")
@@ -109,15 +110,21 @@ class MoreAnnotations(QWidget):
         self._clear()
         self.gathering.begin("Looking at the annotated images ...")
         self.estimate_button.setEnabled(False)
+        number = self._asked
 
         def asked(question: _Question) -> None:
-            if session.project is project:
+            if number == self._asked:
                 self._gather(question)
 
-        session.background(lambda: _ask(project, run), on_result=asked, on_failed=self._on_failed)
+        def failed(error: BaseException) -> None:
+            if number == self._asked:
+                self._on_failed(error)
+
+        session.background(lambda: _ask(project, run), on_result=asked, on_failed=failed)
 
     def stop(self) -> None:
         """Ask for nothing more."""
+        self._asked += 1
         self._features.stop()
         self.gathering.end()
         self.fitting.cancel()

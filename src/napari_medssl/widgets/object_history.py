@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_medssl.instances.by_class import FOREGROUND
-from napari_medssl.widgets.pixel_change import change_pixels
+from napari_medssl.widgets.pixel_change import box_of, change_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,10 @@ _MOST = 100  # steps that napari keeps, too
 class _Step(NamedTuple):
     changed: bytes
     """Digest of which pixels' object changed: this is how the step is known again."""
+    box: tuple[slice, slice]
+    """Where the classes changed with it."""
     where: NDArray[np.uint8]
-    """Pixels whose class changed with it, (Y, X), as `np.packbits` packs them."""
+    """Their pixels in this box, as `np.packbits` packs them."""
     old: NDArray[np.uint16]
     new: NDArray[np.uint16]
     """Their classes before and after, (N,)."""
@@ -133,7 +135,8 @@ class ObjectHistory:
         """Set the classes of the pixels `where`, as part of a step of the object layer that was just made."""
         self._seen = objects.data.copy()
         old, after = classes.data, np.where(where, values, classes.data).astype(np.uint16)
-        step = _Step(_digest(changed), np.packbits(where), old[where], after[where])
+        box = box_of(where)
+        step = _Step(_digest(changed), box, np.packbits(where[box]), old[where], after[where])
         self._done.append(step)
         self._undone.clear()
         change_pixels(classes, after)
@@ -159,9 +162,10 @@ class ObjectHistory:
         before, after = (step.old, step.new) if forward else (step.new, step.old)
         # what was painted over since keeps its class
         values = classes.data.copy()
-        where = np.unpackbits(step.where, count=values.size).astype(bool).reshape(values.shape)
-        now = values[where]
-        values[where] = np.where(now == before, after, now)
+        inside = values[step.box]
+        where = np.unpackbits(step.where, count=inside.size).astype(bool).reshape(inside.shape)
+        now = inside[where]
+        inside[where] = np.where(now == before, after, now)
         change_pixels(classes, values)
 
 

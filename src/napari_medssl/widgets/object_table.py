@@ -97,7 +97,7 @@ class ObjectTable(RowTable):
         super().__init__(objects, "Objects of this image", parent)
         self.objects = objects
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setFixedHeight(140)  # five rows
+        self.setFixedHeight(118)  # four rows
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.height_of_rows.setDefaultSectionSize(22)
         for column in (_NUMBER, _AREA):

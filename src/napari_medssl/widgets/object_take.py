@@ -92,7 +92,7 @@ class TakeObjects(QWidget):
             box.setSuffix(" px")
             box.setKeyboardTracking(False)
         self.smallest.setMinimum(_AUTOMATIC)
-        self.smallest.setSpecialValueText("automatic")
+        self.smallest.setSpecialValueText("auto")
         self.smallest.setToolTip(
             "Smaller objects are left out. Automatic (below 0) leaves out specks, as predicting a folder does:\n"
             f"what has less than {SPECK:.0%} of the typical area of the objects of its class in this image.\n"

@@ -82,7 +82,7 @@ class ObjectsPage(QWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         # room for two lines at all times: the table must not jump under the mouse
-        self.status.setMinimumHeight(2 * self.status.fontMetrics().lineSpacing())
+        self.status.setFixedHeight(2 * self.status.fontMetrics().lineSpacing())
         self.status.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         self._said = ""
         self.saved = QLabel()
@@ -216,7 +216,9 @@ class ObjectsPage(QWidget):
         self._show_classes()
         self.layer_gone.setVisible(editor.gone)
         self.table.setEnabled(layer is not None)
-        self.status.setText(why or self._said or self._selected())
+        told = why or self._said or self._selected()
+        self.status.setText(told)
+        self.status.setToolTip(told)
         set_role(self.status, "warning" if why and self._session.image else "hint")
         text, role = _SAVED[editor.saving.state]
         self.saved.setText(text)

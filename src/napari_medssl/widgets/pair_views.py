@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from qtpy.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QWidget
+
+from napari_medssl.widgets.row_table import RowModel, RowTable
 
 if TYPE_CHECKING:
     from napari_medssl.evaluate.paired import Pair, PairedDifference
@@ -17,23 +19,24 @@ __all__ = ["DifferencePlot", "PairTable"]
 
 _DISPLAY = Qt.ItemDataRole.DisplayRole
 _RIGHT = (Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value
-_TITLES = ("Image", "Before", "After", "Difference")
 _HEIGHT = 150
 _FAINT = "40"  # opacity of the interval, in hexadecimal
 
 
-class _PairModel(QAbstractTableModel):
+class _PairModel(RowModel):
     """A row an image."""
+
+    headings = ("Image", "Before", "After", "Difference")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self.pairs: list[Pair] = []
+        self.rows: list[Pair] = []
         self._column, self._descending = 3, False
 
     def show(self, pairs: tuple[Pair, ...]) -> None:
         """Show these."""
         self.beginResetModel()
-        self.pairs = list(pairs)
+        self.rows = list(pairs)
         self._arrange()
         self.endResetModel()
 
@@ -44,25 +47,11 @@ class _PairModel(QAbstractTableModel):
         self._arrange()
         self.endResetModel()
 
-    def rowCount(  # noqa: N802
-        self,
-        parent: QModelIndex | QPersistentModelIndex = QModelIndex(),  # noqa: B008
-    ) -> int:
-        """Return the number of images."""
-        return 0 if parent.isValid() else len(self.pairs)
-
-    def columnCount(  # noqa: N802
-        self,
-        parent: QModelIndex | QPersistentModelIndex = QModelIndex(),  # noqa: B008
-    ) -> int:
-        """Return the number of columns."""
-        return 0 if parent.isValid() else len(_TITLES)
-
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = _DISPLAY) -> Any:
         """Return what a cell shows."""
         if not index.isValid():
             return None
-        pair, column = self.pairs[index.row()], index.column()
+        pair, column = self.rows[index.row()], index.column()
         if column == 0:
             return pair.image if role in (_DISPLAY, Qt.ItemDataRole.ToolTipRole) else None
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -71,56 +60,43 @@ class _PairModel(QAbstractTableModel):
             return None
         return f"{_value(pair, column):{'+' if column == 3 else ''}.3f}"
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _DISPLAY) -> Any:  # noqa: N802
-        """Return the headings."""
-        across = orientation == Qt.Orientation.Horizontal
-        return _TITLES[section] if across and role == _DISPLAY else None
-
     def _arrange(self) -> None:
         column = self._column
-        self.pairs.sort(key=lambda pair: pair.image)
+        self.rows.sort(key=lambda pair: pair.image)
         if column > 0:
-            self.pairs.sort(key=lambda pair: _value(pair, column), reverse=self._descending)
+            self.rows.sort(key=lambda pair: _value(pair, column), reverse=self._descending)
         elif self._descending:
-            self.pairs.reverse()
+            self.rows.reverse()
 
 
 def _value(pair: Pair, column: int) -> float:
     return (pair.before, pair.after, pair.difference)[column - 1]
 
 
-class PairTable(QTableView):
+class PairTable(RowTable):
     """Both scores of each image, what gained least first."""
 
     chosen = Signal(str)
     """The image of a row that was clicked."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.pairs = _PairModel(self)
-        self.setModel(self.pairs)
-        self.setAccessibleName("Images scored by both runs")
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        pairs = _PairModel()
+        super().__init__(pairs, "Images scored by both runs", parent)
+        self.pairs = pairs
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setWordWrap(False)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)
         self.setFixedHeight(_HEIGHT)
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
-        if rows is not None and columns is not None:
-            rows.setVisible(False)
-            rows.setDefaultSectionSize(22)
-            columns.setHighlightSections(False)
-            columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.height_of_rows.setDefaultSectionSize(22)
+        self.columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.setSortingEnabled(True)
         self.sortByColumn(3, Qt.SortOrder.AscendingOrder)
         self.clicked.connect(self._on_row)
         self.activated.connect(self._on_row)
 
     def _on_row(self, index: QModelIndex) -> None:
-        self.chosen.emit(self.pairs.pairs[index.row()].image)
+        self.chosen.emit(self.pairs.rows[index.row()].image)
 
 
 class DifferencePlot(pg.PlotWidget):  # type: ignore[misc]

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
-__all__ = ["change_pixels"]
+__all__ = ["box_of", "change_pixels"]
+
+
+def box_of(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Give the smallest rectangle of an image (Y, X) that holds these pixels; an empty one where there are none."""
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def change_pixels(layer: Labels, values: NDArray[np.integer[Any]]) -> int:
@@ -33,12 +41,12 @@ def change_pixels(layer: Labels, values: NDArray[np.integer[Any]]) -> int:
     """
     data = np.asarray(layer.data)
     changed = data != values
-    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-    if not rows.size:
+    count = int(np.count_nonzero(changed))
+    if not count:
         return 0
-    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    box = box_of(changed)
     new = values[box].astype(data.dtype)
     layer._save_history((box, data[box].copy(), new))  # tells of it, too, as of a stroke
     layer.data[box] = new
     layer.refresh(extent=False, highlight=False)
-    return int(np.count_nonzero(changed))
+    return count

@@ -165,7 +165,8 @@ class ScoreTable(RowTable):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setWordWrap(False)
-        self.setFixedHeight(160)
+        self.setMinimumHeight(116)  # four rows, where the notes above are long
+        self.setMaximumHeight(160)
         self.height_of_rows.setDefaultSectionSize(22)
         self.columns.setMinimumSectionSize(44)
         self.setSortingEnabled(True)

@@ -59,6 +59,10 @@ class ScoresPage(QWidget):
         for label in (self.summary, self.notes, self.why_not):
             label.setWordWrap(True)
             label.setTextFormat(Qt.TextFormat.PlainText)
+        self.summary.setToolTip(
+            "In brackets: where 95% of the means of other such images would lie; of fewer than ten images (or groups)"
+            " it is too narrow"
+        )
         self.classes = QComboBox()
         self.classes.setAccessibleName("Class")
         self.classes.setToolTip("Whose scores are listed, and whose errors are shown")
@@ -240,7 +244,11 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
     if (volumes := evaluation.volumes) is not None:
         for label, dice in volumes.mean.items():
             between = _between(volumes.intervals.get(label))
-            yield f"volumes: {label} 3-D Dice {dice:.3f}{between} ({len(volumes.volumes)} groups)"
+            groups = len(volumes.volumes)
+            yield (
+                f"volumes: {label} 3-D Dice {dice:.3f}{between} "
+                f"({groups} group{'' if groups == 1 else 's'})"
+            )
 
 
 def _between(interval: Interval | None) -> str:

@@ -78,6 +78,8 @@ def test_no_image_of_a_patient_that_taught_is_scored() -> None:
             assert count <= 12 - 2 * len(patients)  # the whole of a scored patient is held out
     with pytest.raises(MedsslError, match=r"4 groups of annotated images .* there are 3"):
         probe_scores(images_of(6), groups=groups)
+    four = {f"{n}.png": str(n // 5) for n in range(20)}  # a fifth would be less than a patient
+    assert max(score.annotated for score in probe_scores(images_of(20), groups=four)) == 15
     with pytest.raises(MedsslError, match=r"4 annotated images .* there are 3"):
         probe_scores(images_of(3))
 
