@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -17,6 +16,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from napari_medssl.widgets.plot import Plot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,15 +59,10 @@ class Curves(QWidget):
         self.log.setToolTip("Logarithmic vertical axis")
         self.legend = QLabel()
         self.legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.plot = pg.PlotWidget()
+        self.plot = Plot("Curve of the run")
         self.plot.setMinimumHeight(130)
         self.plot.setMaximumHeight(230)
         self.plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
-        self.plot.setMouseEnabled(x=False, y=False)
-        self.plot.hideButtons()
-        self.plot.setMenuEnabled(False)
-        self.plot.setAccessibleName("Curve of the run")
-        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._train = self.plot.plot()
         self._validation = self.plot.plot(symbol="o", symbolSize=5)
         row = QHBoxLayout()
@@ -86,11 +82,7 @@ class Curves(QWidget):
     def set_colors(self, colors: Colors) -> None:
         """Follow the theme."""
         self._colors = colors
-        self.plot.setBackground(colors.background)
-        for name in ("left", "bottom"):
-            axis = self.plot.getAxis(name)
-            axis.setPen(colors.faint)
-            axis.setTextPen(colors.text)
+        self.plot.paint_axes(colors)
         self.plot.setLabel("bottom", "step", color=colors.text)
         self._train.setPen(pg.mkPen(colors.train, width=2))
         self._validation.setPen(pg.mkPen(colors.validation, width=2))

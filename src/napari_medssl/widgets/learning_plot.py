@@ -8,6 +8,8 @@ import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import Qt
 
+from napari_medssl.widgets.plot import Plot
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -23,7 +25,7 @@ _HEIGHT = 190
 _FAINT = "40"  # opacity of the band, in hexadecimal
 
 
-class LearningPlot(pg.PlotWidget):  # type: ignore[misc]
+class LearningPlot(Plot):
     """Score over the number of annotated images.
 
     Parameters
@@ -33,28 +35,17 @@ class LearningPlot(pg.PlotWidget):  # type: ignore[misc]
     """
 
     def __init__(self, colors: Colors, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("Learning curve", parent)
         self._points: Sequence[Point] = ()
         self._forecast: Forecast | None = None
         self._runs: Sequence[EvaluatedRun] = ()
         self.setFixedHeight(_HEIGHT)
-        self.setMouseEnabled(x=False, y=False)
-        self.hideButtons()
-        self.setMenuEnabled(False)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setAccessibleName("Learning curve")
-        for name in ("left", "bottom"):
-            self.getAxis(name).enableAutoSIPrefix(False)
         self.set_colors(colors)
 
     def set_colors(self, colors: Colors) -> None:
         """Follow the theme."""
         self._colors = colors
-        self.setBackground(colors.background)
-        for name in ("left", "bottom"):
-            axis = self.getAxis(name)
-            axis.setPen(colors.faint)
-            axis.setTextPen(colors.text)
+        self.paint_axes(colors)
         self.setLabel("bottom", "annotated images", color=colors.text)
         self.setLabel("left", "Dice", color=colors.text)
         self._draw()

@@ -9,6 +9,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QWidget
 
+from napari_medssl.widgets.plot import Plot
 from napari_medssl.widgets.row_table import RowModel, RowTable
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class PairTable(RowTable):
         self.chosen.emit(self.pairs.rows[index.row()].image)
 
 
-class DifferencePlot(pg.PlotWidget):  # type: ignore[misc]
+class DifferencePlot(Plot):
     """A point for each image, sorted by its difference; the mean with its interval across, and the line of none.
 
     Parameters
@@ -112,14 +113,9 @@ class DifferencePlot(pg.PlotWidget):  # type: ignore[misc]
     """The image of a point that was clicked."""
 
     def __init__(self, colors: Colors, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("Differences of the images", parent)
         self._found: PairedDifference | None = None
         self.setFixedHeight(_HEIGHT)
-        self.setMouseEnabled(x=False, y=False)
-        self.hideButtons()
-        self.setMenuEnabled(False)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setAccessibleName("Differences of the images")
         self.points = pg.ScatterPlotItem(size=9, hoverable=True)
         self.points.setZValue(10)
         self.points.sigClicked.connect(self._on_clicked)
@@ -129,15 +125,11 @@ class DifferencePlot(pg.PlotWidget):  # type: ignore[misc]
         for item in (self._band, self._mean, self._none, self.points):
             self.addItem(item)
         self.hideAxis("bottom")
-        self.getAxis("left").enableAutoSIPrefix(False)
         self.set_colors(colors)
 
     def set_colors(self, colors: Colors) -> None:
         """Follow the theme."""
-        self.setBackground(colors.background)
-        axis = self.getAxis("left")
-        axis.setPen(colors.faint)
-        axis.setTextPen(colors.text)
+        self.paint_axes(colors)
         self.setLabel("left", "difference", color=colors.text)
         self._band.setBrush(pg.mkBrush(f"{colors.validation}{_FAINT}"))
         for line in self._band.lines:

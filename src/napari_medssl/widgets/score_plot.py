@@ -10,6 +10,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
+from napari_medssl.widgets.plot import Plot
 from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
@@ -43,13 +44,8 @@ class ScorePlot(QWidget):
         self.choice.addItems(
             ["Dice of the images", "F1 of the objects, over the overlap asked for"]
         )
-        self.plot = pg.PlotWidget()
+        self.plot = Plot("Spread of the scores")
         self.plot.setFixedHeight(_HEIGHT)
-        self.plot.setMouseEnabled(x=False, y=False)
-        self.plot.hideButtons()
-        self.plot.setMenuEnabled(False)
-        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.plot.setAccessibleName("Spread of the scores")
         self._bars = pg.BarGraphItem(x=[], height=[], width=1 / _BINS)
         self._mean = pg.InfiniteLine(angle=90)
         self._curve = self.plot.plot(symbol="o", symbolSize=6)
@@ -69,11 +65,7 @@ class ScorePlot(QWidget):
     def set_colors(self, colors: Colors) -> None:
         """Follow the theme."""
         self._colors = colors
-        self.plot.setBackground(colors.background)
-        for name in ("left", "bottom"):
-            axis = self.plot.getAxis(name)
-            axis.setPen(colors.faint)
-            axis.setTextPen(colors.text)
+        self.plot.paint_axes(colors)
         self._bars.setOpts(brush=colors.train, pen=colors.background)
         self._mean.setPen(pg.mkPen(colors.validation, width=2, style=Qt.PenStyle.DashLine))
         self._curve.setPen(pg.mkPen(colors.train, width=2))
