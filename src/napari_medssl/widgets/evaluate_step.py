@@ -153,7 +153,7 @@ class EvaluateStep(QWidget):
         column.addLayout(choice)
         for part in (self.options, self.evaluate, self.progress, self.outcome, self.tabs):
             column.addWidget(part)
-        column.addStretch(1)
+        column.addStretch()  # a page that can be higher takes some of it
 
     def _on_evaluate(self) -> None:
         session = self._session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyqtgraph as pg
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -35,6 +35,10 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self.setAccessibleName(name)
         for axis in _AXES:
             self.getAxis(axis).enableAutoSIPrefix(False)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Ask for no more height than is needed; where there is room, it grows."""
+        return QSize(super().sizeHint().width(), self.minimumHeight())
 
     def paint_axes(self, colors: Colors) -> None:
         """Follow the theme."""

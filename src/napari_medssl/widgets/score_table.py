@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, QSize, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QWidget
 
 from napari_medssl.widgets.row_table import RowModel, RowTable
@@ -22,6 +22,8 @@ _DISPLAY = Qt.ItemDataRole.DisplayRole
 _RIGHT = (Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value
 _PADDING = 18
 """Of a column of numbers, pixels: the margins, and the arrow of the one that is sorted by."""
+_HEIGHT = 116
+"""Of the headings and four rows, pixels."""
 _NARROWEST = 96
 """Column of names, pixels; then the table scrolls."""
 _SELECT = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
@@ -165,8 +167,8 @@ class ScoreTable(RowTable):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setWordWrap(False)
-        self.setMinimumHeight(116)  # four rows, where the notes above are long
-        self.setMaximumHeight(160)
+        self.setMinimumHeight(_HEIGHT)
+        self.setMaximumHeight(3 * _HEIGHT)
         self.height_of_rows.setDefaultSectionSize(22)
         self.columns.setMinimumSectionSize(44)
         self.setSortingEnabled(True)
@@ -177,6 +179,10 @@ class ScoreTable(RowTable):
         if picked is not None:
             picked.currentRowChanged.connect(self._on_row)
         self.scores.modelReset.connect(lambda: self.mark(self._open))
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Ask for no more than four rows: the notes above may be long. It grows where there is room."""
+        return QSize(super().sizeHint().width(), _HEIGHT)
 
     def show_scores(self, evaluation: Evaluation | None, label: str | None) -> None:
         """Show these scores, of a class or (None) the means over all classes."""
