@@ -9,6 +9,7 @@ from napari_medssl.engine.calls import OnEvent, opened
 from napari_medssl.engine.embedding import usual_stride
 from napari_medssl.engine.exploring import FullFeatures
 from napari_medssl.engine.predicting import find_run
+from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.extrapolation import forecast
 from napari_medssl.evaluate.learning_curve import probe_image, probe_scores, untaught
 from napari_medssl.events import Note, Progress, Started
@@ -63,9 +64,11 @@ def more_annotations(
     Raises
     ------
     MedsslError
-        If fewer than 4 images, or fewer than two classes, are annotated; if every network that the run descends from
+        If `more` is below 1; if fewer than 4 images, or fewer than two classes, are annotated; if every network that the run descends from
         has learned from them; or if the scores do not tell, see `napari_medssl.evaluate.extrapolation.forecast`.
     """
+    if more < 1:  # before features are computed for it
+        raise MedsslError(f"more = {more} images must be at least 1.")
     project = opened(project)
     network = untaught(project, find_run(run, project))
     damaged = project.annotations.damaged()
