@@ -64,8 +64,9 @@ def more_annotations(
     Raises
     ------
     MedsslError
-        If `more` is below 1; if fewer than 4 images, or fewer than two classes, are annotated; if every network that the run descends from
-        has learned from them; or if the scores do not tell, see `napari_medssl.evaluate.extrapolation.forecast`.
+        If `more` is below 1; if fewer than 4 images, or fewer than two classes, are annotated; if every network that
+        the run descends from has learned from them; or if the scores do not tell, see
+        `napari_medssl.evaluate.extrapolation.forecast`.
     """
     if more < 1:  # before features are computed for it
         raise MedsslError(f"more = {more} images must be at least 1.")
