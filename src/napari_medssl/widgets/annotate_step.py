@@ -82,7 +82,7 @@ class AnnotateStep(QWidget):
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 4)
-        column.setSpacing(4)  # with a hint shown, too, all of it fits a screen 800 pixels high
+        column.setSpacing(3)  # with a hint shown, too, all of it fits a screen 800 pixels high
         column.addWidget(self.header)
         for part in self.above:
             column.addWidget(part)

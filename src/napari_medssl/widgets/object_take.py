@@ -110,7 +110,7 @@ class TakeObjects(QWidget):
         areas.addWidget(self.largest, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
+        column.setSpacing(2)
         column.addWidget(self.source)
         for row in (self.body, self.seeds, self.neck, self.smoothing):
             column.addWidget(row)

@@ -124,7 +124,7 @@ class ObjectsPage(QWidget):
         self.value.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column.setSpacing(3)
         column.addLayout(equal_row(self.new, self.value, self.pick))
         column.addLayout(equal_row(self.merge, self.split, self.delete))
         column.addWidget(self.layer_gone)
