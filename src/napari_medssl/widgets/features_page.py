@@ -37,6 +37,11 @@ __all__ = ["FeaturesPage"]
 
 _HEADINGS = ("Measure", "Value", "Beside")
 
+_ROW = 22
+"""Height of a row, pixels."""
+_ROWS = 8
+"""Of figures; for more, the table scrolls."""
+
 
 class FeaturesPage(QWidget):
     """Assess the features, see the figures, map what a class rests on.
@@ -127,21 +132,21 @@ class FeaturesPage(QWidget):
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setShowGrid(False)
         self.table.setTabKeyNavigation(False)
-        self.table.setMinimumHeight(150)
         rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
         if rows is not None and columns is not None:
             rows.setVisible(False)
-            rows.setDefaultSectionSize(22)
+            rows.setDefaultSectionSize(_ROW)
             columns.setHighlightSections(False)
             columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        for part in (self.others, self.assess, self.progress, self.which, self.table, self.notes):
+        for part in (self.others, self.assess, self.progress, self.which, self.table):
             column.addWidget(part)
         column.addLayout(row(self.show_map, self.classes, stretch=self.classes))
         column.addWidget(self.said)
+        column.addWidget(self.notes)
 
     def _fill_classes(self) -> None:
         project = self._session.project
@@ -159,6 +164,7 @@ class FeaturesPage(QWidget):
         found = assessments[index] if 0 <= index < len(assessments) else None
         lines = [] if found is None else list(figures(found))
         self.table.setRowCount(len(lines))
+        self.table.setFixedHeight((1 + min(len(lines), _ROWS)) * _ROW + 4)  # with the headings
         for number, line in enumerate(lines):
             for place, text in enumerate((line.title, line.value, line.beside)):
                 item = QTableWidgetItem(text)
