@@ -401,5 +401,5 @@ def test_quick_moves_do_not_pile_up(trained: ExploreWidget, until) -> None:
     for x in range(40):
         explorer._cursor = (20, x)
         explorer._compare()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2  # each waits for none of the answers
     until(heat_is(trained, [(20, 39)]))

