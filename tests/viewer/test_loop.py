@@ -96,7 +96,7 @@ def test_suggestions_say_which_image_why_and_where(pretrained: Workspace, until)
     until(lambda: set(suggestions.uncertainty) == set(session.project.images))
     assert best.image not in [item.image for item in suggestions.list]
     assert "more like it" in suggestions.list[0].why  # one annotated image is too few to go by that
-    assert "by uncertainty later" in bar.next.toolTip()
+    assert "by uncertainty later" in bar.text.toolTip()
     assert all(0 <= value <= 1 for value in suggestions.uncertainty.values())
     assert pretrained.problems == []
 
