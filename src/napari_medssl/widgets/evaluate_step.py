@@ -167,6 +167,7 @@ class EvaluateStep(QWidget):
             "report": str(project.run(run).path / REPORT),
             **self.options.fields(),
         }
+        self.evaluate.setEnabled(False)  # until it has begun: a double click is one
         save_all(session)  # what is being painted is truth, too
         session.background(
             lambda: None, on_result=lambda _: self._start(project, job), lane="saving"
@@ -174,9 +175,11 @@ class EvaluateStep(QWidget):
 
     def _start(self, project: Project, job: dict[str, Any]) -> None:
         if self._session.project is not project:
+            self.refresh()
             return
         try:
             check_saved(self._session)
             self._session.start_job(job)
         except MedsslError as error:
             self._session.show_error(error)
+        self.refresh()
