@@ -168,13 +168,11 @@ class _Scored:
                 "The truth numbers objects, and not every image has predicted ones: fine-tune with objects, or have"
                 ' the classes parted at their necks (objects "separate").'
             )
-        if open_ends := [name for name in self.names if self.truth.objects(name) is None]:
+        open_ends = [name for name in self.names if not self.truth.numbers_all(name)]
+        if open_ends:
             return None, (
                 f"Objects are drawn, but {', '.join(open_ends[:5])} cannot be scored by them: that takes a label for"
                 " every pixel, and an object for every pixel of a class."
             )
         pairs = ((name, read_ids(path), self.truth.objects(name)) for name, path in paths.items())
-        return ObjectEvaluation.of(
-            ((name, found, true) for name, found, true in pairs if true is not None),
-            groups=self.project.groups(),
-        ), None
+        return ObjectEvaluation.of(pairs, groups=self.project.groups()), None

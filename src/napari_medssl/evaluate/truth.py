@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_medssl.instances.known import Known
+
 __all__ = ["AnnotationTruth", "TruthSource", "held_out"]
 
 
@@ -53,13 +55,16 @@ class AnnotationTruth(Mapping[str, "NDArray[np.uint16]"]):
         """Whether any object was drawn, or imported."""
         return bool(self._project.objects.stored())
 
-    def objects(self, name: str) -> NDArray[np.int32] | None:
-        """Give the objects of an image, (Y, X), 0 where none is; None unless all of them are known as a whole.
+    def numbers_all(self, name: str) -> bool:
+        """Whether every pixel of an image has a label, and every pixel of a class an object."""
+        return not self._known(name).unknown.any()
 
-        That takes a label for every pixel, and an object for every pixel of a class.
-        """
-        known = known_objects(self[name], self._project.objects.read(name))
-        return None if known.unknown.any() else known.objects
+    def objects(self, name: str) -> NDArray[np.int32]:
+        """Give the objects of an image that are known as a whole, (Y, X), 0 elsewhere."""
+        return self._known(name).objects
+
+    def _known(self, name: str) -> Known:
+        return known_objects(self[name], self._project.objects.read(name))
 
 
 class TruthSource(Config):

@@ -60,6 +60,10 @@ class Truth(Mapping[str, "NDArray[np.uint16]"]):
         """Whether the masks number objects."""
         return self.masks_as == "instances"
 
+    def numbers_all(self, name: str) -> bool:
+        """Whether the mask of an image numbers all of its objects: masks that number objects do."""
+        return self.has_objects and name in self
+
     def objects(self, name: str) -> NDArray[np.integer[Any]]:
         """Give the numbered objects of an image, (Y, X), 0 where none is.
 

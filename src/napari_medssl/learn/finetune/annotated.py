@@ -95,6 +95,7 @@ class AnnotationTask(Task):
         labels = {name: project.annotations.read(name) for name in images}
         self._check(labels)
         self._labels = labels
+        self._taught: dict[str, NDArray[np.int32]] = {}  # objects, see `_objects`
         # what taught the network before would flatter it: only the others validate, if there are any
         unseen = {name: labels[name] for name in images if name not in seen}
         self._validating = unseen or labels
@@ -128,8 +129,7 @@ class AnnotationTask(Task):
         labels = self._labels[name]
         if not self.model.spec.objects:
             return labels
-        known = known_objects(labels, self._objects(name)).objects > 0
-        return np.where(known, _OBJECTS - labels, labels)
+        return np.where(self._knows_objects(name), _OBJECTS - labels, labels)
 
     def _split_note(self) -> str:
         held = [(self._held[name], self._labels[name] > 0) for name in self._validating]
@@ -180,8 +180,16 @@ class AnnotationTask(Task):
     def _known_distance(self, name: str) -> NDArray[np.float32]:
         return known_distance(self._labels[name], self._objects(name))
 
+    def _knows_objects(self, name: str) -> NDArray[np.bool_]:
+        """Tell which pixels, (Y, X), are of an object that is known as a whole."""
+        return known_objects(self._labels[name], self._objects(name)).objects > 0
+
     def _objects(self, name: str) -> NDArray[np.int32]:
-        return taught_objects(self.project, name, self._labels[name], self.training_config)
+        """Give the objects to learn from; parting classes takes a while, so it is done once."""
+        if name not in self._taught:
+            labels, config = self._labels[name], self.training_config
+            self._taught[name] = taught_objects(self.project, name, labels, config)
+        return self._taught[name]
 
     def _readable(self, names: Iterable[str]) -> Iterator[Annotated]:
         """Give these images, leaving out those that cannot be read any more."""

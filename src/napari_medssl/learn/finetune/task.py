@@ -132,9 +132,7 @@ class FinetuneTask(AnnotationTask):
             self._check_objects()
 
     def _check_objects(self) -> None:
-        known = (
-            (self._known_distance(name) > 0) & self._learned_from(name) for name in self.annotated
-        )
+        known = (self._knows_objects(name) & self._learned_from(name) for name in self.annotated)
         if not any(inside.any() for inside in known):
             raise MedsslError(
                 "Objects are to be learned, and none of them is annotated with all that is around it.",
