@@ -9,14 +9,12 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 
 from napari_medssl.widgets.gl_guard import guard_canvas
-from napari_medssl.widgets.layers import mark, remove_layer
+from napari_medssl.widgets.over_image import OverImage
 from napari_medssl.widgets.per_session import PerSession
-from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.placement import transforms
 from napari_medssl.widgets.problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -50,7 +48,7 @@ class ActivationLayer(PerSession):
         """What to say of the map that is shown, or why there is none, as a sentence."""
         guard_canvas(session.viewer)
         self._wanted: tuple[object, ...] | None = None
-        self._end: Callable[[], None] | None = None
+        self._over = OverImage(session)
         session.image_closing.connect(self._on_closing)
         session.image_changed.connect(self._refresh)
         session.runs_changed.connect(self._refresh)
@@ -66,7 +64,7 @@ class ActivationLayer(PerSession):
         if key == self._wanted:
             return
         self._wanted = key
-        self._remove()
+        self._over.remove()
         project = session.project
         self.asking = None not in key
         self.text = "Computing the map ..." if self.asking else ""
@@ -100,11 +98,10 @@ class ActivationLayer(PerSession):
         )
 
     def _show(self, values: NDArray[np.float32], begin: tuple[int, int]) -> None:
-        viewer, picture = self._session.viewer, self._session.image_layer
+        session, picture = self._session, self._session.image_layer
         if picture is None:
             return
         most = float(values.max())
-        active = viewer.layers.selection.active
         layer = Image(
             values,
             name="class activation",
@@ -114,31 +111,18 @@ class ActivationLayer(PerSession):
             opacity=0.6,
             **transforms(picture, begin),
         )
-        mark(layer, _ROLE, image=self._session.image, run=self._session.current_run)
-        viewer.layers.insert(viewer.layers.index(picture) + 1, layer)
-        if active is not None and active in viewer.layers:
-            viewer.layers.selection.active = active
-        self._end = follow(picture, layer, begin)
+        self._over.put(layer, _ROLE, run=session.current_run, begin=begin)
         if most == 0:
-            self._over("The network predicts no pixel of this class here, so the map is empty.")
+            self._tell("The network predicts no pixel of this class here, so the map is empty.")
         elif values.shape != picture.data.shape[:2]:
             height, width = values.shape
-            self._over(f"Of large images the middle is mapped, {width} x {height} pixels.")
+            self._tell(f"Of large images the middle is mapped, {width} x {height} pixels.")
         else:
-            self._over("Bright is what the decision for the class rests on.")
+            self._tell("Bright is what the decision for the class rests on.")
 
-    def _over(self, text: str) -> None:
+    def _tell(self, text: str) -> None:
         self.asking, self.text = False, text
         self.changed.emit()
 
     def _on_closing(self) -> None:
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
         self._wanted = None
-        if self._session.viewer.window._qt_window.isVisible():
-            self._remove()
-
-    def _remove(self) -> None:
-        if self._end is not None:
-            self._end()
-            self._end = None
-        remove_layer(self._session.viewer, _ROLE)

@@ -15,13 +15,14 @@ from napari_medssl.project import read_labels
 from napari_medssl.widgets.annotator import Annotator
 from napari_medssl.widgets.evaluations import Evaluations
 from napari_medssl.widgets.gl_guard import guard_canvas
-from napari_medssl.widgets.layers import find_layer, mark, marked, remove_layer
+from napari_medssl.widgets.layers import find_layer, marked
+from napari_medssl.widgets.over_image import OverImage
 from napari_medssl.widgets.per_session import PerSession
-from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.placement import transforms
 from napari_medssl.widgets.shortcuts import bind_on_our_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
@@ -77,7 +78,7 @@ class ErrorOverlay(PerSession):
         guard_canvas(session.viewer)
         self._evaluations = Evaluations.of(session)
         self._wanted: tuple[object, ...] | None = None
-        self._end: Callable[[], None] | None = None
+        self._over = OverImage(session)
         self._covered: set[str] = set()  # roles of layers that we hid
         self._evaluations.changed.connect(self._refresh)
         session.image_closing.connect(self._on_closing)
@@ -105,14 +106,14 @@ class ErrorOverlay(PerSession):
     def show_outcomes(self, outcomes: Collection[Outcome]) -> None:
         """Show these alone."""
         self.outcomes = frozenset(outcomes)
-        layer = find_layer(self._session.viewer, _ROLE)
+        layer = self._over.layer
         if layer is not None:
             layer.colormap = _colormap(self.outcomes)
         self.changed.emit()
 
     def set_visible(self, on: bool) -> None:
         """Show the layer, or hide it; the next image's too."""
-        layer = find_layer(self._session.viewer, _ROLE)
+        layer = self._over.layer
         if layer is not None:
             layer.visible = on  # comes back through its event
         elif on != self.visible:
@@ -168,17 +169,14 @@ class ErrorOverlay(PerSession):
         session.background(compare, on_result=show, on_failed=failed)
 
     def _show(self, outcomes: NDArray[np.uint8]) -> None:
-        session = self._session
-        viewer, picture = session.viewer, session.image_layer
+        picture = self._session.image_layer
         if picture is None:
             return
         self._cover()
-        layer = find_layer(viewer, _ROLE)
+        layer = self._over.layer
         if layer is not None and layer.data.shape == outcomes.shape:
             layer.data = outcomes
             return
-        self._take_away()
-        active = viewer.layers.selection.active
         words = [WORDS.get(outcome, "no class") for outcome in Outcome]
         layer = Labels(
             outcomes,
@@ -189,16 +187,12 @@ class ErrorOverlay(PerSession):
             features={"index": list(range(len(words))), "pixel": words},  # said in the status bar
             **transforms(picture),
         )
-        mark(layer, _ROLE, image=session.image, run=self._evaluations.run)
         layer.events.visible.connect(self._on_visible)
-        viewer.layers.append(layer)
+        self._over.put(layer, _ROLE, run=self._evaluations.run, on_top=True)
         layer.editable = False
-        if active is not None and active in viewer.layers:
-            viewer.layers.selection.active = active
-        self._end = follow(picture, layer)
 
     def _on_visible(self) -> None:
-        layer = find_layer(self._session.viewer, _ROLE)
+        layer = self._over.layer
         if layer is not None and layer.visible != self.visible:
             self.visible = layer.visible
             self.changed.emit()
@@ -209,10 +203,7 @@ class ErrorOverlay(PerSession):
             self._refresh()
 
     def _on_closing(self) -> None:
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
         self._wanted = None
-        if self._session.viewer.window._qt_window.isVisible():
-            self._take_away()
 
     def _say(self, why_not: str) -> None:
         if why_not != self.why_not:
@@ -220,14 +211,8 @@ class ErrorOverlay(PerSession):
             self.changed.emit()
 
     def _remove(self) -> None:
-        self._take_away()
+        self._over.remove()
         self._uncover()
-
-    def _take_away(self) -> None:
-        if self._end is not None:
-            self._end()
-            self._end = None
-        remove_layer(self._session.viewer, _ROLE)
 
     def _cover(self) -> None:
         """Hide the layers that show classes."""
@@ -253,7 +238,7 @@ class ErrorOverlay(PerSession):
 
     def _on_layer(self) -> None:
         """Hide classes that came after the errors, or show those that were not there when the errors went."""
-        if find_layer(self._session.viewer, _ROLE) is not None:
+        if self._over.layer is not None:
             self._cover()
         elif self._wanted is None or self.why_not:  # else the errors are on their way
             self._uncover()

@@ -8,13 +8,11 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 
 from napari_medssl.project.predicted_maps import read_predicted_map
-from napari_medssl.widgets.layers import find_layer, mark, remove_layer
+from napari_medssl.widgets.over_image import OverImage
 from napari_medssl.widgets.per_session import PerSession
-from napari_medssl.widgets.placement import follow, transforms
+from napari_medssl.widgets.placement import transforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -54,8 +52,7 @@ class PredictionMaps(PerSession):
         """What is shown of every image that is opened; None for nothing."""
         self._shown: tuple[object, ...] | None = None
         self._asked: tuple[object, ...] | None = None
-        self._end: Callable[[], None] | None = None
-        session.image_closing.connect(self._on_closing)
+        self._over = OverImage(session)
         session.image_changed.connect(self.refresh)
         session.runs_changed.connect(self.refresh)
         session.predictions.applied_changed.connect(self.refresh)
@@ -76,7 +73,7 @@ class PredictionMaps(PerSession):
             self._remove()
             return
         key = (project, image, name, choice)
-        if self._shown == key and find_layer(session.viewer, choice.which) is not None:
+        if self._shown == key and self._over.layer is not None:
             return
         self._remove()
         path = project.predicted_map_path(name, image, choice.which)
@@ -104,7 +101,6 @@ class PredictionMaps(PerSession):
         picture = session.image_layer
         if picture is None:
             return
-        active = session.viewer.layers.selection.active
         layer = Image(
             values,
             name=choice.label,
@@ -116,24 +112,11 @@ class PredictionMaps(PerSession):
             **transforms(picture),
         )
         layer.colorbar.visible = True
-        mark(layer, choice.which, image=session.image, run=session.predictions.name)
-        session.viewer.layers.insert(session.viewer.layers.index(picture) + 1, layer)
-        if active is not None and active in session.viewer.layers:
-            session.viewer.layers.selection.active = active
-        self._end = follow(picture, layer)
-
-    def _on_closing(self) -> None:
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
-        if self._session.viewer.window._qt_window.isVisible():
-            self._remove()
+        self._over.put(layer, choice.which, run=session.predictions.name)
 
     def _remove(self) -> None:
         self._shown = None
-        if self._end is not None:
-            self._end()
-            self._end = None
-        for role in _COLOURS:
-            remove_layer(self._session.viewer, role)
+        self._over.remove()
 
     def _on_saved(self, name: str, image: str) -> None:
         if (name, image) == (self._session.predictions.name, self._session.image):
