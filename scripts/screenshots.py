@@ -159,7 +159,7 @@ class Tour(DrivenWindow):
         self.wait(until=lambda: self.session.active is not None)
         self.wait(until=lambda: self.session.active is None)
         table = step.pages["Images"].table
-        self.wait(until=lambda: table.scores.rowCount() > 0)
+        self.wait(until=lambda: table.numbers.rowCount() > 0)
         table.setCurrentIndex(table.model().index(0, 0))
         self.wait(until=lambda: self.session.layer("errors") is not None)
         self.shot("evaluate")

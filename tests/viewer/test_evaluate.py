@@ -77,7 +77,7 @@ def scored(opened, until):
 def test_stored_scores_are_shown_with_the_errors_of_the_open_image(scored, until):
     session, step = scored.session, scored.steps["Evaluate"].content
     page = step.pages["Images"]
-    until(lambda: page.table.scores.rows == ["b.png"])
+    until(lambda: page.table.numbers.rows == ["b.png"])
     until(lambda: step.truth.plan.text() != "Looking which images can be scored ...")
     assert step.truth.plan.text() == (
         "1 image will be scored; not 1 used for training and 1 that nobody annotated."
@@ -139,7 +139,7 @@ def test_what_the_errors_cover_comes_back_whatever_was_opened_meanwhile(
     scored, image_folder, until, tmp_path
 ):
     session, page = scored.session, scored.steps["Evaluate"].content.pages["Images"]
-    until(lambda: page.table.scores.rows == ["b.png"])
+    until(lambda: page.table.numbers.rows == ["b.png"])
     shown = scored.steps["Predict"].content.shown
     scored.open_step("Predict")
 
@@ -275,7 +275,7 @@ def test_the_real_engine(make_napari_viewer, image_folder: Path, tmp_path, monke
     until(lambda: session.active is not None)
     assert step.progress.isVisible()
     page = step.pages["Images"]
-    until(lambda: len(page.table.scores.rows) == 2, _SLOW)
+    until(lambda: len(page.table.numbers.rows) == 2, _SLOW)
     until(lambda: session.active is None)
     assert page.table.model().columnCount() == 5
     values = [float(page.table.model().index(row, 1).data()) for row in range(2)]

@@ -126,14 +126,14 @@ def test_runs_are_compared_image_by_image(session: Session, until) -> None:
     assert widget.runs.item(0, 1).text() == "5"
     assert widget.runs.item(0, 2).text().startswith("+0.")
     assert f"{second} is better" in widget.text.text()
-    pairs = widget.table.pairs.rows
-    assert [pair.difference for pair in pairs] == sorted(pair.difference for pair in pairs)
-    index = widget.table.pairs.index(2, 0)
+    images, difference = widget.table.numbers.rows, widget.table.numbers.measures[2].of
+    assert [difference(name) for name in images] == sorted(difference(name) for name in images)
+    index = widget.table.numbers.index(2, 0)
     widget.table.clicked.emit(index)
     until(lambda: session.image == index.data())
     point = widget.plot.points.points()[4]
     widget.plot.points.sigClicked.emit(widget.plot.points, [point], None)
-    until(lambda: session.image == pairs[4].image)
+    until(lambda: session.image == images[4])
     # the other way round
     widget.reference.setCurrentText(second)
     widget.reference.activated.emit(widget.reference.currentIndex())

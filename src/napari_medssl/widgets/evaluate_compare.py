@@ -197,7 +197,7 @@ class EvaluatedRuns(QWidget):
         self.text.setToolTip("\n".join(f"{name}: {why}" for name, why in [*reasons.items()][:20]))
         if known is not None:
             self.plot.show_difference(known)
-            self.table.pairs.show(known.images)
+            self.table.show_pairs(known.images)
             count = len(known.left_out)
             left_out = f" {count} {'image is' if count == 1 else 'images are'} not compared."
             self.text.setText(known.sentence() + (left_out if count else ""))

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QWidget
+from qtpy.QtCore import QModelIndex, Qt, Signal
+from qtpy.QtWidgets import QHeaderView, QWidget
 
+from napari_medssl.widgets.number_table import Measure, NumberTable
 from napari_medssl.widgets.plot import Plot
-from napari_medssl.widgets.row_table import RowModel, RowTable
 
 if TYPE_CHECKING:
     from napari_medssl.evaluate.paired import Pair, PairedDifference
@@ -18,86 +18,41 @@ if TYPE_CHECKING:
 
 __all__ = ["DifferencePlot", "PairTable"]
 
-_DISPLAY = Qt.ItemDataRole.DisplayRole
-_RIGHT = (Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value
 _HEIGHT = 150
 _FAINT = "40"  # opacity of the interval, in hexadecimal
 
 
-class _PairModel(RowModel):
-    """A row an image."""
-
-    headings = ("Image", "Before", "After", "Difference")
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self.rows: list[Pair] = []
-        self._column, self._descending = 3, False
-
-    def show(self, pairs: tuple[Pair, ...]) -> None:
-        """Show these."""
-        self.beginResetModel()
-        self.rows = list(pairs)
-        self._arrange()
-        self.endResetModel()
-
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column."""
-        self._column, self._descending = column, order == Qt.SortOrder.DescendingOrder
-        self.beginResetModel()
-        self._arrange()
-        self.endResetModel()
-
-    def data(self, index: QModelIndex | QPersistentModelIndex, role: int = _DISPLAY) -> Any:
-        """Return what a cell shows."""
-        if not index.isValid():
-            return None
-        pair, column = self.rows[index.row()], index.column()
-        if column == 0:
-            return pair.image if role in (_DISPLAY, Qt.ItemDataRole.ToolTipRole) else None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _RIGHT
-        if role != _DISPLAY:
-            return None
-        return f"{_value(pair, column):{'+' if column == 3 else ''}.3f}"
-
-    def _arrange(self) -> None:
-        column = self._column
-        self.rows.sort(key=lambda pair: pair.image)
-        if column > 0:
-            self.rows.sort(key=lambda pair: _value(pair, column), reverse=self._descending)
-        elif self._descending:
-            self.rows.reverse()
-
-
-def _value(pair: Pair, column: int) -> float:
-    return (pair.before, pair.after, pair.difference)[column - 1]
-
-
-class PairTable(RowTable):
+class PairTable(NumberTable):
     """Both scores of each image, what gained least first."""
 
     chosen = Signal(str)
     """The image of a row that was clicked."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        pairs = _PairModel()
-        super().__init__(pairs, "Images scored by both runs", parent)
-        self.pairs = pairs
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.setWordWrap(False)
+        super().__init__("Images scored by both runs", column=3, parent=parent)
         self.setFixedHeight(_HEIGHT)
-        self.height_of_rows.setDefaultSectionSize(22)
         self.columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.setSortingEnabled(True)
-        self.sortByColumn(3, Qt.SortOrder.AscendingOrder)
         self.clicked.connect(self._on_row)
         self.activated.connect(self._on_row)
+        self.show_pairs(())
+
+    def show_pairs(self, pairs: tuple[Pair, ...]) -> None:
+        """Show these."""
+        own = {pair.image: pair for pair in pairs}
+        self.numbers.show(
+            own,
+            (
+                Measure(
+                    "Before", "Score of the run that is compared with", lambda n: own[n].before
+                ),
+                Measure("After", "Score of this run", lambda n: own[n].after),
+                Measure("Difference", "After less before", lambda n: own[n].difference, "+.3f"),
+            ),
+        )
+        self.columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
 
     def _on_row(self, index: QModelIndex) -> None:
-        self.chosen.emit(self.pairs.rows[index.row()].image)
+        self.chosen.emit(self.numbers.rows[index.row()])
 
 
 class DifferencePlot(Plot):
