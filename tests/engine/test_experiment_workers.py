@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from napari_medssl import Project
+from napari_medssl.engine.experiment.crew import ORDERS
+from napari_medssl.engine.experiment.orders import Orders
 from napari_medssl.engine.experiment.plan import standard_arms
 from napari_medssl.engine.job import execute
 from napari_medssl.errors import MedsslError
@@ -160,6 +162,16 @@ def test_pause_and_stop_reach_the_workers(place: Path, dask: str) -> None:
     (tuned,) = (run for run in Project.open(folder).runs() if run.kind == "finetune")
     assert tuned.status == "stopped"
     assert any(isinstance(event, Paused) for event in tuned.events())
+
+
+def test_a_worker_that_lost_its_orders_is_told_of(place: Path, dask: str) -> None:
+    def started_elsewhere() -> None:
+        for event in execute(job_of(place, "lost", dask=dask)):
+            if isinstance(event, Note) and event.text == "medsass: pretraining":
+                Orders(folder_of(place, "lost") / ORDERS)
+
+    with pytest.raises(MedsslError, match="A worker stopped, for it could no longer read"):
+        started_elsewhere()
 
 
 def test_a_method_that_cannot_be_pretrained_costs_its_own_cells_alone(place: Path) -> None:

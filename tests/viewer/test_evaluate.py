@@ -18,6 +18,7 @@ from napari_medssl.evaluate.truth import TruthSource
 from napari_medssl.project import ClassInfo, write_tiff_labels
 from napari_medssl.project.project import Project
 from napari_medssl.widgets.engine_client import default_command
+from napari_medssl.widgets.live import LivePredictor
 from napari_medssl.widgets.placement import follow, transforms
 from napari_medssl.widgets.session import Session
 
@@ -116,7 +117,27 @@ def test_stored_scores_are_shown_with_the_errors_of_the_open_image(scored, until
     scored.open_step("Annotate")
     assert session.layer("errors") is None
     assert session.labels_layer.visible
+
+    # scores of an annotation that was another one
+    session.labels_layer.data[40:, :] = 3
+    session.labels_layer.refresh()
+    scored.open_step("Evaluate")
+    until(lambda: "an image was annotated or predicted anew (b.png)" in page.notes.text())
     assert scored.problems == []
+
+
+def test_live_prediction_waits_while_scores_are_looked_at(scored):
+    live = LivePredictor.of(scored.session)
+    scored.open_step("Annotate")
+    live.set_on(True)
+    scored.open_step("Evaluate")
+    assert not live.on
+    scored.open_step("Annotate")
+    assert live.on
+    live.set_on(False)
+    scored.open_step("Evaluate")
+    scored.open_step("Predict")
+    assert not live.on
 
 
 def test_a_run_that_learned_from_all_annotations_cannot_be_tested_on_them(scored, until, tmp_path):

@@ -143,3 +143,9 @@ def test_runs_are_compared_image_by_image(session: Session, until) -> None:
     until(lambda: "without objects" in widget.text.text())
     assert not widget.table.isVisibleTo(widget)
     widget.table.sortByColumn(0, Qt.SortOrder.DescendingOrder)
+    # scores that cannot be read are told of, and the rest is compared
+    session.project.run(first).path.joinpath("evaluation.json").write_text("torn")
+    widget.refresh()
+    until(lambda: widget.reference.count() == 1)
+    until(lambda: widget.runs.item(0, 0).text() == first)
+    assert "Evaluate the run again" in widget.text.text()

@@ -95,8 +95,9 @@ class ColourLayers(PerSession):
             self._remove(role)
 
     def _on_image_closing(self) -> None:
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
-        if self._session.viewer.window._qt_window.isVisible():
+        if (
+            self._session.on_screen
+        ):  # before the next image is shown, whose view is fitted to all layers
             self.clear()
 
     def _place(self) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class _Known(NamedTuple):
     runs: dict[str, Evaluation]
     """The newest first."""
     groups: dict[str, str]
+    unreadable: dict[str, str]
+    """Runs whose scores cannot be read, and why, in a sentence or two."""
 
 
 class EvaluatedRuns(QWidget):
@@ -57,7 +59,7 @@ class EvaluatedRuns(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._known = _Known({}, {})
+        self._known = _Known({}, {}, {})
         self._shown: list[PairedDifference | None] = []  # of each row
         self._why_not: list[str] = []
         self._reading = OneByOne(session, self.refresh)
@@ -120,7 +122,7 @@ class EvaluatedRuns(QWidget):
         """Look again which runs were evaluated; returns at once."""
         session, project = self._session, self._session.project
         if project is None:
-            self._take(_Known({}, {}))
+            self._take(_Known({}, {}, {}))
             return
         if self._reading.postponed():
             return
@@ -154,14 +156,15 @@ class EvaluatedRuns(QWidget):
         measure = str(self.measure.currentData())
         others = {name: scores for name, scores in known.runs.items() if name != reference}
         if not others:
-            self._list({})
+            self._list(known.unreadable)
             return
 
         def work() -> dict[str, PairedDifference | str]:
-            return {
+            compared = {
                 name: _difference(known.runs[reference], scores, measure, known.groups)
                 for name, scores in others.items()
             }
+            return compared | known.unreadable
 
         def failed(error: BaseException) -> None:
             self._session.show_error(error, doing="comparing runs")
@@ -219,9 +222,16 @@ class EvaluatedRuns(QWidget):
 
 
 def _read(project: Project) -> _Known:
-    found = {run.name: read_evaluation(run) for run in project.runs()}
-    runs = {name: scores for name, scores in found.items() if scores is not None}
-    return _Known(runs, project.groups())
+    known = _Known({}, project.groups(), {})
+    for run in project.runs():
+        try:
+            scores = read_evaluation(run)
+        except MedsslError as error:
+            known.unreadable[run.name] = str(error)
+        else:
+            if scores is not None:
+                known.runs[run.name] = scores
+    return known
 
 
 def _difference(

@@ -71,6 +71,7 @@ class EvaluateStep(QWidget):
         super().__init__(parent)
         self._session = session
         self._evaluations = Evaluations.of(session)
+        self._live_waits = False
         self.runs = RunChoice(session, others=False)
         self.truth = TruthChoice(session)
         self.options = EvaluateOptions(session)
@@ -107,15 +108,23 @@ class EvaluateStep(QWidget):
         return self.pages[title]
 
     def showEvent(self, event: Any) -> None:  # noqa: N802
-        """Look at what is stored."""
+        """Look at what is stored; live prediction waits meanwhile, as what is scored are stored predictions."""
         super().showEvent(event)
-        LivePredictor.of(self._session).set_on(False)  # what is scored are stored predictions
+        if event.spontaneous():  # the window was minimised, the step as it is
+            return
+        live = LivePredictor.of(self._session)
+        self._live_waits = live.on
+        live.set_on(False)
         self._evaluations.watch(True)
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802
         """Look no longer: another step is open, or the window closes."""
         super().hideEvent(event)
+        if event.spontaneous():
+            return
         self._evaluations.watch(False)
+        if self._live_waits and self._session.on_screen:
+            LivePredictor.of(self._session).set_on(True)
 
     def refresh(self) -> None:
         """Bring the button and the last outcome up to date."""

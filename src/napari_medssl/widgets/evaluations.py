@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.assessment import Assessment, read_assessments
-from napari_medssl.evaluate.evaluated import EVALUATION, REPORT, read_evaluation
+from napari_medssl.evaluate.evaluated import EVALUATION, REPORT, changed_since, read_evaluation
 from napari_medssl.evaluate.truth import AnnotationTruth, held_out
 from napari_medssl.events import Done
 from napari_medssl.project.masks import find_masks
@@ -62,6 +62,7 @@ class _Stored(NamedTuple):
     evaluation: Evaluation | None
     assessments: tuple[Assessment, ...]
     report: Path | None
+    outdated: tuple[str, ...]
     problem: MedsslError | None
     """Why the assessments cannot be read; the scores can."""
 
@@ -76,7 +77,7 @@ class Evaluations(PerSession):
     """
 
     changed = Signal()
-    """`run`, `evaluation`, `assessments` or `report` differ."""
+    """`run`, `evaluation`, `assessments`, `report` or `outdated` differ."""
     plan_changed = Signal()
     """`truth` or `plan` differ."""
 
@@ -90,6 +91,8 @@ class Evaluations(PerSession):
         """What its features are worth, the newest first."""
         self.report: Path | None = None
         """The report that the viewer had written on these scores."""
+        self.outdated: tuple[str, ...] = ()
+        """Scored images whose annotation or prediction was written after the scores."""
         self.truth: Path | None = None
         """Folder of masks to compare with; None for the annotations that the run did not learn from."""
         self.plan: Plan | None = None
@@ -102,6 +105,7 @@ class Evaluations(PerSession):
         session.project_changed.connect(self.refresh)
         session.runs_changed.connect(self.refresh)
         session.images_changed.connect(self.refresh)
+        session.labels_changed.connect(self._read)
         session.overview.changed.connect(self._make_plan)
         session.run_event.connect(self._on_event)
 
@@ -118,7 +122,7 @@ class Evaluations(PerSession):
             if session.project is not self._project:
                 self.truth = None
             self._project, self.run = session.project, session.current_run
-            self.evaluation, self.assessments, self.report = None, (), None
+            self.evaluation, self.assessments, self.report, self.outdated = None, (), None, ()
             self.changed.emit()
         self._read()
         self._make_plan()
@@ -158,11 +162,12 @@ class Evaluations(PerSession):
                 return
             if found.problem is not None:
                 self._session.show_error(found.problem)
-            before = (self.evaluation, self.assessments, self.report)
+            before = (self.evaluation, self.assessments, self.report, self.outdated)
             self.assessments, self.report = found.assessments, found.report
+            self.outdated = found.outdated
             if found.evaluation != self.evaluation:  # else what is shown of it stays
                 self.evaluation = found.evaluation
-            if before != (self.evaluation, self.assessments, self.report):
+            if before != (self.evaluation, self.assessments, self.report, self.outdated):
                 self.changed.emit()
 
         def failed(error: BaseException) -> None:
@@ -208,10 +213,11 @@ def _stored(project: Project, name: str) -> _Stored:
     both = page.is_file() and scores.is_file()
     fits = both and page.stat().st_mtime_ns >= scores.stat().st_mtime_ns
     evaluation, report = read_evaluation(run), page if fits else None
+    outdated = () if evaluation is None else changed_since(project, run, evaluation)
     try:
-        return _Stored(evaluation, read_assessments(run), report, None)
+        return _Stored(evaluation, read_assessments(run), report, outdated, None)
     except MedsslError as error:
-        return _Stored(evaluation, (), report, error)
+        return _Stored(evaluation, (), report, outdated, error)
 
 
 def _planned(project: Project, name: str, folder: Path | None) -> Plan:

@@ -405,8 +405,9 @@ class Explorer(PerSession):
     # -- what others change ----------------------------------------------------------------------
 
     def _on_image_closing(self) -> None:
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
-        if self.session.viewer.window._qt_window.isVisible():
+        if (
+            self.session.on_screen
+        ):  # before the next image is shown, whose view is fitted to all layers
             self._cursor = self._match = None
             self.view.clear()
             self._shown = None

@@ -120,7 +120,7 @@ class FeaturesPage(QWidget):
         super().hideEvent(event)
         if event.spontaneous():  # the window is minimised, the page as it was
             return
-        if not self._session.closed and self._session.viewer.window._qt_window.isVisible():
+        if self._session.on_screen:
             self.show_map.setChecked(False)
 
     def _lay_out(self) -> None:

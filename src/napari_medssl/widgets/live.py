@@ -263,8 +263,9 @@ class LivePredictor(PerSession):
         self._result, self._once = None, False
         self.why_not = self._told = ""
         self.features.try_again()
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
-        if self.session.viewer.window._qt_window.isVisible():
+        if (
+            self.session.on_screen
+        ):  # before the next image is shown, whose view is fitted to all layers
             if not self.on:
                 self.layers.close()
             self.layers.empty()

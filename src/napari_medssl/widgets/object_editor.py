@@ -282,8 +282,9 @@ class ObjectEditor(PerSession):
 
     def _on_closing(self) -> None:
         self.saving.save()
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
-        if self.session.viewer.window._qt_window.isVisible():
+        if (
+            self.session.on_screen
+        ):  # before the next image is shown, whose view is fitted to all layers
             self._park()
 
     def _open(self) -> None:

@@ -83,6 +83,7 @@ class OverImage:
             self._session.viewer.layers.remove(layer)
 
     def _on_closing(self) -> None:
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
-        if self._session.viewer.window._qt_window.isVisible():
+        if (
+            self._session.on_screen
+        ):  # before the next image is shown, whose view is fitted to all layers
             self.remove()

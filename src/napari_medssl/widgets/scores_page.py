@@ -20,7 +20,7 @@ from napari_medssl.widgets.score_table import ScoreTable
 from napari_medssl.widgets.theme import colors_of, set_role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from napari_medssl.evaluate import Evaluation
@@ -111,7 +111,9 @@ class ScoresPage(QWidget):
             self.notes.setText("")
         else:
             self.summary.setText("\n".join(summary(evaluation)))
-            self.notes.setText("\n".join(evaluation.notes))
+            self.notes.setText(
+                "\n".join([*_outdated(self._evaluations.outdated), *evaluation.notes])
+            )
         self.notes.setVisible(bool(self.notes.text()))
         page = self._evaluations.report
         self.report.setEnabled(page is not None)
@@ -131,7 +133,7 @@ class ScoresPage(QWidget):
     def hideEvent(self, event: Any) -> None:  # noqa: N802
         """Take the errors away: another page or step is open, or the window closes."""
         super().hideEvent(event)
-        if not self._session.closed and self._session.viewer.window._qt_window.isVisible():
+        if self._session.on_screen:
             self.overlay.set_on(False)
 
     @property
@@ -249,6 +251,13 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
                 f"volumes: {label} 3-D Dice {dice:.3f}{between} "
                 f"({groups} group{'' if groups == 1 else 's'})"
             )
+
+
+def _outdated(images: Sequence[str]) -> Iterator[str]:
+    if images:
+        what = "an image was" if len(images) == 1 else f"{len(images)} images were"
+        named = ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")
+        yield f"Since these scores {what} annotated or predicted anew ({named}): evaluate again."
 
 
 def _between(interval: Interval | None) -> str:

@@ -157,6 +157,11 @@ class Session(QObject):
             raise MedsslError("The viewer of this session is closed.")
         return viewer
 
+    @property
+    def on_screen(self) -> bool:
+        """Whether the viewer's window is there: in one that closes, layers are neither made nor removed."""
+        return not self.closed and bool(self.viewer.window._qt_window.isVisible())
+
     # -- project ---------------------------------------------------------------------------------
 
     @property

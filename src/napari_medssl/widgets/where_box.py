@@ -71,8 +71,9 @@ class WhereBox(PerSession):
             self.changed.emit()
 
     def _on_closing(self) -> None:
-        # before the next image is shown: its view is fitted to all layers. Not in a closing window.
-        if self.session.viewer.window._qt_window.isVisible():
+        if (
+            self.session.on_screen
+        ):  # before the next image is shown, whose view is fitted to all layers
             self.hide()
 
     def _look_at(self, box: Box, picture: Image) -> None:

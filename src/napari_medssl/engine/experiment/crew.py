@@ -87,6 +87,11 @@ def at_once(
     ------
     tuple of (Task, Event or Outcome)
         What comes of them, as it comes.
+
+    Raises
+    ------
+    MedsslError
+        If a worker stopped though nobody asked for it.
     """
     folder = Path(errand.folder)
     orders, reports = Orders(folder / ORDERS), folder / REPORTS
@@ -117,6 +122,13 @@ def at_once(
             for future in finished:
                 task, _ = running.pop(future)
                 outcome = future.result()
+                if outcome.how == "stopped" and not control.stopped:
+                    raise MedsslError(
+                        f"A worker stopped, for it could no longer read {orders.path}, or found it written by another"
+                        " start of this experiment.",
+                        advice="What was finished is kept. Look whether the folder is there, and start the experiment"
+                        " again.",
+                    )
                 if task.work == "pretraining":
                     pretrainings[task.arm] = outcome
                 yield task, outcome

@@ -27,6 +27,8 @@ Order = Literal["run", "pause", "stop"]
 
 EVERY = 0.3
 """Seconds between two looks at the orders."""
+TRIES = 10
+"""Looks in vain after which a worker stops."""
 APART = 1.0
 """Seconds between two reports of progress."""
 
@@ -52,7 +54,7 @@ class Orders:
 
 
 def order_of(path: Path, session: str) -> Order:
-    """Read what those are to do who work for a session.
+    """Read what those are to do who work for a session; they stop where that cannot be read for some seconds.
 
     Parameters
     ----------
@@ -61,12 +63,15 @@ def order_of(path: Path, session: str) -> Order:
     session : str
         Its `session`.
     """
-    try:
-        found = read_json(path)
-    except MedsslError:  # the experiment's folder is gone: nobody wants the result
-        return "stop"
-    order: Order = found["order"] if found["session"] == session else "stop"
-    return order
+    for _ in range(TRIES):  # a network share may fail for a moment
+        try:
+            found = read_json(path)
+        except MedsslError:
+            time.sleep(EVERY)
+        else:
+            order: Order = found["order"] if found["session"] == session else "stop"
+            return order
+    return "stop"  # whoever handed the task out sees that nobody asked for it, and says so
 
 
 @contextlib.contextmanager
