@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from napari_medssl.evaluate.annotation_table import iqc_section
-from napari_medssl.evaluate.label_efficiency import write_report
+from napari_medssl.evaluate.annotation_table import iqc_table
+from napari_medssl.evaluate.report.efficiency import write_markdown
 from napari_medssl.evaluate.results import Table
 from napari_medssl.project.checkpoint import read_json
 
@@ -23,14 +23,12 @@ def main() -> None:
     pool = max(row.k for row in table.rows)  # of an experiment over annotation rates: all of them
     rates = read_json(folder / "plan.json").get("rates")
     further = {
-        on: iqc_section(table.rows, scored_on=on, pool=pool)
-        for on in ("test", "validation")
-        if rates
+        on: iqc_table(table.rows, scored_on=on, pool=pool) for on in ("test", "validation") if rates
     }
     scratch = RESULTS / f".{name}"
     scratch.mkdir(parents=True)
     try:
-        for path in write_report(table.rows, scratch, title=name, further=further):
+        for path in write_markdown(table.rows, scratch, title=name, further=further):
             if path.suffix == ".md":
                 text = path.read_text(encoding="utf-8").replace("](dice-", f"]({name}-")
                 (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.annotation_rates import average_ranks, better, iqc
-from napari_medssl.evaluate.label_efficiency import Line, lines_of, markdown_table
+from napari_medssl.evaluate.label_efficiency import Line, lines_of
+from napari_medssl.evaluate.text_table import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from napari_medssl.evaluate.results import Downstream, Row
 
-__all__ = ["Iqc", "iqc_section", "iqcs", "mean_ranks"]
+__all__ = ["Iqc", "iqc_table", "iqcs", "mean_ranks"]
 
 
 class Iqc(NamedTuple):
@@ -87,11 +88,11 @@ def _p(own: Iqc, reference: Iqc | None) -> float | None:
     return better(list(own.scores.values()), list(reference.scores.values()))
 
 
-def iqc_section(rows: Sequence[Row], *, scored_on: str, pool: int) -> str:
-    """Write the table of `iqcs` as Markdown, the best first; empty where there is none."""
+def iqc_table(rows: Sequence[Row], *, scored_on: str, pool: int) -> TextTable | None:
+    """Give the table of `iqcs`, the best first; None where there is none."""
     found = sorted(iqcs(rows, scored_on=scored_on, pool=pool), key=lambda own: -own.mean)
     if not found:
-        return ""
+        return None
     body = [
         [
             own.line.name,
@@ -108,7 +109,7 @@ def iqc_section(rows: Sequence[Row], *, scored_on: str, pool: int) -> str:
         "initialisation taught in the same way."
     )
     head = ["", "IQC", "Dice, all units", "p"]
-    return f"{text}\n\n{markdown_table(head, body)}"
+    return TextTable(head, body, text)
 
 
 def mean_ranks(

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.evaluate.annotation_table import iqc_section, iqcs, mean_ranks
+from napari_medssl.evaluate.annotation_table import iqc_table, iqcs, mean_ranks
 from napari_medssl.evaluate.results import Row
 
 
@@ -54,9 +54,9 @@ def test_iqc_of_each_draw_and_its_test() -> None:
     ).pvalue
     assert dicoh.p == pytest.approx(expected)
     assert dicoh.full == pytest.approx(np.mean([0.8, 0.9, 0.8]))
-    text = iqc_section(table, scored_on="test", pool=10)
+    text = iqc_table(table, scored_on="test", pool=10).markdown()
     assert text.index("dicoh, fine-tuned") < text.index("scratch, fine-tuned")
-    assert iqc_section(table, scored_on="validation", pool=10) == ""
+    assert iqc_table(table, scored_on="validation", pool=10) is None
 
 
 def test_a_draw_that_lacks_a_cell_does_not_count() -> None:

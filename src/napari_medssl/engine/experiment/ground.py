@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "survey"]
 
+EXAMPLES = 4
+"""Images that are shown in a report, of as many units."""
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -42,6 +45,15 @@ class Ground:
     def units_of(self, units: tuple[str, ...]) -> dict[str, str]:
         """Give image -> unit."""
         return {name: unit for unit in units for name in self.split.units[unit]}
+
+    def examples(self, units: tuple[str, ...]) -> tuple[str, ...]:
+        """Choose an image each of a few units to be looked at: that with most pixels of classes but background."""
+        count = min(EXAMPLES, len(units))
+        chosen = [units[place * len(units) // count] for place in range(count)]
+        return tuple(max(self.split.units[unit], key=self._foreground) for unit in chosen)
+
+    def _foreground(self, name: str) -> int:
+        return int(np.count_nonzero(self.truth(name) > 1))
 
     @property
     def sizes(self) -> dict[str, int]:

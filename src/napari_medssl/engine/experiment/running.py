@@ -17,10 +17,12 @@ from napari_medssl.engine.experiment.estimate import Costs, Pace, timed
 from napari_medssl.engine.experiment.ground import survey
 from napari_medssl.engine.experiment.tasks import Outcome, tasks_of
 from napari_medssl.engine.experiment.trainings import Trainings
-from napari_medssl.engine.experiment.working import Worker, in_turn, key_of
-from napari_medssl.engine.experiment.workplace import check_plan, teaching_project
-from napari_medssl.evaluate.annotation_table import iqc_section
-from napari_medssl.evaluate.label_efficiency import write_report
+from napari_medssl.engine.experiment.working import EXAMPLES, Worker, in_turn, key_of
+from napari_medssl.engine.experiment.workplace import check_plan, read_plan, teaching_project
+from napari_medssl.evaluate.annotation_table import iqc_table
+from napari_medssl.evaluate.examples import Examples
+from napari_medssl.evaluate.report import experiment as page
+from napari_medssl.evaluate.report.efficiency import write_markdown
 from napari_medssl.evaluate.results import Cell, Table
 from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Saved, Started
 from napari_medssl.learn.devices import choose_device, choose_threads
@@ -36,9 +38,13 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.experiment.plan import ExperimentJob
     from napari_medssl.engine.experiment.tasks import Report, Task
+    from napari_medssl.evaluate.text_table import TextTable
     from napari_medssl.learn.control import Control
 
 __all__ = ["experiment", "folder_of"]
+
+REPORT = "report.html"
+"""What is to be looked at, in the folder of the experiment."""
 
 
 def folder_of(job: ExperimentJob, project: Project) -> Path:
@@ -50,8 +56,8 @@ def experiment(job: ExperimentJob, control: Control) -> Iterator[Event]:
     """Compare pretraining methods on a folder with full truth.
 
     Yields events; `Progress` counts expected seconds of work. Leaves in the experiment's folder ``results.csv`` (a
-    line per cell), the tables and plots made of it, the plan, and the runs of the pretrainings. A training that fails
-    costs its own cells alone; they are tried again when the experiment is started again.
+    line per cell), a report made of it (HTML, and Markdown with plots), the plan, and the runs of the pretrainings.
+    A training that fails costs its own cells alone; they are tried again when the experiment is started again.
 
     Raises
     ------
@@ -119,9 +125,11 @@ class _Experiment:
                 yield from self._told(reports)
         finally:
             self.table.arrange(every)
-            written = write_report(
+            written = write_markdown(
                 self.table.rows, self.folder, title=job.name, further=self._integrated()
             )
+        if self.table.rows:
+            written.append(self._page(every, trainings))
         for path in written:
             yield Saved(what="report", path=str(path))
         yield self._outcome(every, written)
@@ -206,12 +214,35 @@ class _Experiment:
         report = f" Report: {written[-1]}" if written else ""
         return Done(stopped=self.control.stopped, summary=f"{'; '.join(parts)}.{report}")
 
-    def _integrated(self) -> dict[str, str]:
-        """Write the table of IQC, where annotation rates were asked for."""
+    def _page(self, every: list[Cell], trainings: Trainings) -> Path:
+        """Write the report to be looked at."""
+        path, split, plan = self.folder / REPORT, self.split, read_plan(self.folder)
+        arms = [arm["name"] for arm in plan["arms"] if arm["method"] is not None]
+        subject = page.Subject(
+            title=self.job.name,
+            project=self.project,
+            truth=self.ground.truth,
+            plan=plan,
+            parts={
+                "to draw annotated ones from": split.pool,
+                "to choose settings by": split.validation,
+                "to test": split.test,
+            },
+            pretrained={arm: trainings.run_of(arm) for arm in arms if trainings.is_done(arm)},
+            examples=Examples(self.folder / EXAMPLES),
+            left=sum(cell not in self.table for cell in every),
+            pool=len(split.pool) if self.job.rates else None,
+            notes=self.ground.notes,
+        )
+        page.write_page(path, self.table.rows, subject)
+        return path
+
+    def _integrated(self) -> dict[str, TextTable | None]:
+        """Give the table of IQC, where annotation rates were asked for."""
         if not self.job.rates:
             return {}
         pool, rows = len(self.split.pool), self.table.rows
-        return {on: iqc_section(rows, scored_on=on, pool=pool) for on in ("test", "validation")}
+        return {on: iqc_table(rows, scored_on=on, pool=pool) for on in ("test", "validation")}
 
     def _plan_texts(self) -> Iterator[str]:
         split = self.split

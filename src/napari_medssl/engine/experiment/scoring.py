@@ -24,14 +24,23 @@ class Scorer:
         Image -> unit, of the images that score.
     classes : iterable of int
         Label values that count; scores are means over them.
+    examples : iterable of str
+        Images whose prediction is kept.
     """
 
-    def __init__(self, units: Mapping[str, str], classes: Iterable[int]) -> None:
+    def __init__(
+        self, units: Mapping[str, str], classes: Iterable[int], *, examples: Iterable[str] = ()
+    ) -> None:
         self._units, self._classes = units, tuple(classes)
         self._images: dict[str, list[ClassScore]] = {}
+        self._kept = frozenset(examples)
+        self.examples: dict[str, Labels] = {}
+        """Image -> its prediction, of those to be kept."""
 
     def add(self, name: str, prediction: Labels, truth: Labels) -> None:
         """Score the labels (Y, X) of an image; pixels whose truth is 0 take no part."""
+        if name in self._kept:
+            self.examples[name] = prediction
         self._images[name] = [ClassScore.count(prediction, truth, value) for value in self._classes]
 
     def scores(self) -> dict[str, float]:

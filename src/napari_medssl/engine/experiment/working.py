@@ -15,6 +15,7 @@ from napari_medssl.engine.experiment.tasks import Outcome, ended_before
 from napari_medssl.engine.experiment.trainings import StoppedError, Trainings
 from napari_medssl.engine.predicting import model_of
 from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.examples import Examples
 from napari_medssl.evaluate.results import Row, Table
 from napari_medssl.events import Event, Note, Progress
 from napari_medssl.learn.control import pausing
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from napari_medssl.learn.control import Control
     from napari_medssl.learn.networks import SegmentationModel
 
-__all__ = ["Worker", "in_turn", "key_of"]
+__all__ = ["EXAMPLES", "Worker", "in_turn", "key_of"]
 
+EXAMPLES = "examples"
+"""Where predictions to be looked at are kept, in the folder of the experiment."""
 TRAINED = 0.9
 """Share of a fine-tuning's time that is training; the rest is scoring."""
 PARTS = 1000
@@ -78,6 +81,8 @@ class Worker:
         scoring = self._split.test if job.score_on == "test" else self._split.validation
         self._scored = self._split.images(scoring)
         self._unit_of = ground.units_of(scoring)
+        self._shown = ground.examples(scoring)
+        self._examples = Examples(folder / EXAMPLES)
         self._values = [info.value for info in project.settings.classes]
         self._device = torch.device(choose_device(job.device).name)
         self._forests = Forests(project.planes, ground.truth, ground.sizes)
@@ -140,7 +145,7 @@ class Worker:
         (cell,) = task.cells
         names = self._split.images(self._split.drawn(cell.k, cell.draw))
         forest = self._forests.fit(names, seed=cell.draw, threads=torch.get_num_threads())
-        scorer = self._scorer()
+        scorer = Scorer(self._unit_of, self._values[1:])  # on a grid, which nobody would look at
         for name in self._scored:
             yield from self._look()
             scorer.add(name, *self._forests.segment(forest, name))
@@ -268,9 +273,12 @@ class Worker:
         return scorer
 
     def _scorer(self) -> Scorer:
-        return Scorer(self._unit_of, self._values[1:])
+        return Scorer(self._unit_of, self._values[1:], examples=self._shown)
 
     def _keep(self, scored: list[tuple[Cell, Scorer]], arm: Arm | None, seconds: float) -> None:
+        for cell, scorer in scored:
+            if scorer.examples:
+                self._examples.keep(cell, scorer.examples)
         self._table.add(
             [
                 Row(

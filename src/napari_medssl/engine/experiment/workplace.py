@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.experiment.plan import ExperimentJob
 
-__all__ = ["Runs", "check_plan", "teaching_project"]
+__all__ = ["Runs", "check_plan", "read_plan", "teaching_project"]
 
+PLAN = "plan.json"
 FIXED = (
     *("truth", "masks_as", "network", "weights_file", "pretraining", "finetuning"),
     *("test", "validation", "seed", "ground"),
@@ -46,10 +47,10 @@ def check_plan(folder: Path, job: ExperimentJob, *, ground: str) -> None:
     MedsslError
         If the folder holds an experiment with other settings.
     """
-    path = folder / "plan.json"
+    path = folder / PLAN
     plan = job.model_dump(mode="json", exclude={"estimate", "workers", "dask"}) | {"ground": ground}
     if path.is_file():
-        stored = read_json(path)
+        stored = read_plan(folder)
         differ = [WORDS.get(key, key) for key in FIXED if stored.get(key, plan[key]) != plan[key]]
         before = {arm["name"]: arm for arm in stored.get("arms", ())}
         differ += [
@@ -64,6 +65,17 @@ def check_plan(folder: Path, job: ExperimentJob, *, ground: str) -> None:
         plan["arms"] += [arm for name, arm in before.items() if name not in names]
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Read the plan that an experiment's folder holds, with the arms of all its starts.
+
+    Raises
+    ------
+    MedsslError
+        If it is missing or damaged.
+    """
+    return dict(read_json(folder / PLAN))
 
 
 def teaching_project(folder: Path, project: Project, without: Iterable[str]) -> Project:

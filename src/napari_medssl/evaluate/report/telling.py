@@ -14,6 +14,7 @@ from napari_medssl.evaluate.objects import MEASURES
 from napari_medssl.evaluate.report import pictures
 from napari_medssl.evaluate.report.features import tell_features
 from napari_medssl.evaluate.report.page import Report
+from napari_medssl.evaluate.report.parts import PART, densest
 from napari_medssl.evaluate.report.pictures import short
 from napari_medssl.evaluate.taught import lineage
 from napari_medssl.project.weights_header import descent
@@ -33,8 +34,6 @@ WORST, BEST = 5, 2
 """Images that are shown."""
 LISTED = 40
 """Images in the table; of more, the worst."""
-PART = 256
-"""Pixels of the part of a large image that is shown."""
 RUNS = 3
 """Of the run's ancestry whose settings and curves are shown."""
 CLOSE = 0.02
@@ -89,7 +88,7 @@ def write_report(
     value = None if len(labels) > 1 else _value(project, labels[0])
     for image in shown:
         known, found = truth[image.image], predicted(image.image)
-        part = _most_errors(known, found)
+        part = densest((known != found) & (known > 0))
         picture = pictures.displayed(project.planes(image.image)[:, *part])
         known, found = known[part], found[part]
         title = f"{short(image.image, 40)}\nDice {_dice(image):.3f}"
@@ -312,17 +311,6 @@ def _origin(report: Report, run: Run, project: Project) -> None:
         f"napari-medssl {__version__}, {time.strftime('%Y-%m-%d %H:%M')}; project {project.path.name}, channels "
         f"{', '.join(project.settings.channels)}."
     )
-
-
-def _most_errors(truth: Labels, prediction: Labels) -> tuple[slice, slice]:
-    """Find the part of an image that has the most errors; all of a small one."""
-    height, width = min(PART, truth.shape[0]), min(PART, truth.shape[1])
-    wrong = ((truth != prediction) & (truth > 0)).astype(np.float64)
-    sums = np.pad(wrong.cumsum(0).cumsum(1), [(1, 0), (1, 0)])
-    inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width]
-    inside += sums[:-height, :-width]
-    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
-    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
 
 
 def _ordered(evaluation: Evaluation) -> list[ImageScore]:
