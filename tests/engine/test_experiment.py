@@ -106,6 +106,13 @@ def test_stopped_anywhere_and_run_again_it_gives_the_table_of_an_undisturbed_exp
     report = (folder / "parts" / "report.md").read_text()
     assert "random forest" in report
     assert (folder / "parts" / "dice-test.png").stat().st_size > 5_000
+    page = (folder / "parts" / "report.html").read_text()
+    assert (
+        "medsass, fine-tuned, beside scratch, fine-tuned: undecided, as there is one draw" in page
+    )
+    assert "cells are not there yet" not in page
+    assert page.count('alt="Errors of scratch, medsass on 3 images."') == 1
+    assert "http" not in page.replace("http-equiv", "")
 
 
 def test_images_that_score_are_seen_by_no_training(place):

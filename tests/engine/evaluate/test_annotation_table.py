@@ -6,6 +6,7 @@ from scipy import stats
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.annotation_table import iqc_table, iqcs, mean_ranks
+from napari_medssl.evaluate.report.efficiency import findings
 from napari_medssl.evaluate.results import Row
 
 
@@ -65,6 +66,18 @@ def test_a_draw_that_lacks_a_cell_does_not_count() -> None:
     assert found.scores == {0: pytest.approx(0.6 / 0.8)}
 
 
+def test_draws_that_score_nothing_with_everything_are_told() -> None:
+    some = {1: [0.5, 0.1, 0.6], 4: [0.7, 0.1, 0.8], 10: [0.8, 0.0, 0.9]}
+    table = rows("dicoh", "full", some, plain=False)
+    table += rows("scratch", "full", {k: [0.0, 0.0] for k in (1, 4, 10)}, plain=True)
+    (found,) = iqcs(table, scored_on="test", pool=10)
+    assert (list(found.scores), found.undefined) == ([0, 2], 1)
+    assert found.full == pytest.approx(0.85)
+    shown = iqc_table(table, scored_on="test", pool=10)
+    assert "draws of dicoh, fine-tuned (1 of 3), scratch, fine-tuned (2 of 2)" in shown.text
+    assert shown.body[-1] == ["scratch, fine-tuned", "none", "0.000", ""]
+
+
 def test_ranks_over_projects() -> None:
     here = rows("scratch", "full", SCRATCH, plain=True)
     here += rows("dicoh", "full", PRETRAINED, plain=False)
@@ -77,3 +90,16 @@ def test_ranks_over_projects() -> None:
         assert found == {"scratch": pytest.approx(5 / 3), "dicoh": pytest.approx(4 / 3)}
     with pytest.raises(MedsslError, match="results of a have nothing to rank by"):
         mean_ranks(projects, downstream="probe")
+
+
+def test_findings_tell_apart_only_what_draws_tell_apart() -> None:
+    table = rows("scratch", "full", SCRATCH | {2: [0.3]}, plain=True)
+    table += rows("dicoh", "full", PRETRAINED | {2: [0.2]}, plain=False)
+    table += rows("dicoh", "probe", {1: [0.9]}, plain=False)
+    assert list(findings(table, scored_on="test")) == [
+        "Best with 1 annotated unit: dicoh, linear probe, Dice 0.900 ± 0.000 (1).",
+        "Best with 10 annotated units: scratch, fine-tuned, Dice 0.833 ± 0.058 (3).",
+        "dicoh, fine-tuned, beside scratch, fine-tuned: ahead with 1 and 4 annotated units (+0.233 to +0.433); "
+        "not told apart with 10 annotated units (+0.000); undecided, as there is one draw, with 2 annotated units "
+        "(-0.100).",
+    ]

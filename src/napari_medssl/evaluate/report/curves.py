@@ -22,12 +22,12 @@ MARKERS = "osD^vP*X<>hd"
 COLORS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f")
 
 
-def curves(lines: Sequence[Line], *, title: str) -> Figure:
-    """Draw Dice against annotated units, a panel per way to segment, with the spread over draws."""
+def curves(lines: Sequence[Line], *, title: str = "", panel: float = 5.2) -> Figure:
+    """Draw Dice against annotated units, a panel of `panel` inches per way to segment, with the spread over draws."""
     panels = [
         kind for kind in ("probe", "frozen", "full") if any(x.downstream == kind for x in lines)
     ] or ["probe"]
-    figure = Figure(figsize=(5.2 * len(panels) + 2.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(panel * len(panels) + 2.4, 4.4), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     arms = list(
         dict.fromkeys(x.arm for x in lines if x.downstream not in ("threshold", "zero-shot"))
@@ -64,7 +64,8 @@ def curves(lines: Sequence[Line], *, title: str) -> Figure:
     figure.legend(
         handles.values(), handles.keys(), loc="outside right upper", fontsize=8, frameon=False
     )
-    figure.suptitle(title)
+    if title:
+        figure.suptitle(title)
     return figure
 
 

@@ -27,15 +27,19 @@ __all__ = [
 
 TUNED = ("full", "frozen", "probe")
 """Ways to segment, what a user would take first."""
-VERDICTS = ("ahead", "behind", "not told apart", "one draw")
+ONE = "undecided, as there is one draw,"
+VERDICTS = ("ahead", "behind", "not told apart", ONE)
 
 
 def scored(rows: Sequence[Row], *, on: str) -> str:
     """Say what was scored."""
     row = next(row for row in rows if row.scored_on == on)
+    elsewhere = any(row.start == "file" for row in rows)
     return (
         f"Dice, mean ± standard deviation over draws of the annotated units (number of draws), on {row.units} units "
-        f"({row.images} images) that neither pretraining nor annotation saw. A unit's Dice is that of all its pixels."
+        f"({row.images} images) that no training of this experiment saw"
+        f"{'; what the weights file was made from is not known' if elsewhere else ''}. A unit's Dice is that of all its "
+        "pixels."
     )
 
 
@@ -58,7 +62,7 @@ def difference_table(lines: Sequence[Line]) -> TextTable | None:
     counts, body = _counts(taught), []
     for line in (line for line in taught if not line.plain):
         for reference in (line for line in taught if line.plain):
-            if reference.downstream not in (line.downstream, "forest", "full"):
+            if reference.downstream not in (line.downstream, "forest"):
                 continue
             found = {d.k: d for d in paired(line, reference)}
             if found:
@@ -73,10 +77,11 @@ def difference_table(lines: Sequence[Line]) -> TextTable | None:
 def catching_up(lines: Sequence[Line]) -> Iterator[str]:
     """Say from how many units on what needs no pretraining is as good as a pretrained network with few."""
     taught = _taught(lines)
-    for line in (line for line in taught if not line.plain):
+    kind = _kind(taught)
+    for line in (line for line in taught if line.downstream == kind and not line.plain):
         k = 2 if 2 in line.scores else min(line.scores)
         for reference in (line for line in taught if line.plain):
-            if reference.downstream not in ("full", "frozen", "forest"):
+            if reference.downstream not in (kind, "forest"):
                 continue
             reached = catches_up(line, k=k, reference=reference)
             where = f"first at {reached}" if reached else f"at none up to {max(reference.scores)}"
@@ -98,7 +103,7 @@ def findings(rows: Sequence[Row], *, scored_on: str) -> Iterator[str]:
     for k in dict.fromkeys([*counts[:1], *counts[-1:]]):
         best = max((line for line in taught if k in line.scores), key=lambda line: line.mean(k))
         yield f"Best with {_units([k])}: {best.name}, Dice {_score(best, k)}."
-    kind = next((kind for kind in TUNED if any(x.downstream == kind for x in taught)), None)
+    kind = _kind(taught)
     own = [line for line in taught if line.downstream == kind]
     random = {row.arm for row in rows if not row.method and row.start == "none"}
     references = [line for line in own if line.arm in random]
@@ -158,6 +163,12 @@ def _taught(lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if list(line.scores) != [0]]
 
 
+def _kind(lines: Sequence[Line]) -> str | None:
+    """Give the way to segment that a user would take, of those that pretrained networks were scored with."""
+    own = {line.downstream for line in lines if not line.plain} or {x.downstream for x in lines}
+    return next((kind for kind in TUNED if kind in own), None)
+
+
 def _counts(lines: Sequence[Line]) -> list[int]:
     return sorted({k for line in lines for k in line.scores})
 
@@ -181,7 +192,7 @@ def _verdict(found: Sequence[Difference]) -> str:
     by_verdict: dict[str, list[Difference]] = {}
     for difference in found:
         if difference.pairs == 1:
-            verdict = "one draw"
+            verdict = ONE
         elif difference.low > 0:
             verdict = "ahead"
         elif difference.high < 0:

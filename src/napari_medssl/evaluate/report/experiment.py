@@ -124,7 +124,7 @@ def _tell(
     report.section("Dice against annotated units")
     if any(list(line.scores) != [0] for line in lines):
         report.figure(
-            curves(lines, title=""),
+            curves(lines, panel=3.6),
             caption="Mean and standard deviation over draws of the annotated units; dotted: without annotations.",
             alt="Dice against the number of annotated units, a line per arm; the figures stand in the table.",
         )
@@ -149,7 +149,13 @@ def _tell(
 def _table(report: Report, table: TextTable) -> None:
     if table.text:
         report.paragraph(table.text)
-    report.table(table.head, table.body)
+    report.table(table.head, [[_unparted(cell) for cell in row] for row in table.body])
+
+
+def _unparted(cell: str) -> str:
+    """Let lines end before a bracket, never within."""
+    value, bracket, inside = cell.partition(" (" if " (" in cell else " [")
+    return value + bracket + inside.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 # -- pictures ----------------------------------------------------------------------------------------
@@ -268,7 +274,11 @@ def _origin(report: Report, rows: Sequence[Row], subject: Subject) -> None:
         body.append([purpose, str(len(units)), named])
     report.table(["units", "", "which"], body, text=True)
     report.subsection("Settings")
-    plan = {key: value for key, value in subject.plan.items() if key not in ("arms", "project")}
+    plan = {
+        key: value
+        for key, value in subject.plan.items()
+        if key not in ("arms", "project", "kind", "name") and value is not None
+    }
     report.settings({"experiment": plan})
     report.subsection("Arms")
     arms = list(subject.plan["arms"])
