@@ -9,11 +9,20 @@ import numpy as np
 import pytest
 from napari.layers import Image
 from PIL import Image as Picture
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QDesktopServices
 
 from napari_medssl.evaluate import Evaluation
+from napari_medssl.evaluate.assessment import (
+    Application,
+    Assessment,
+    CkaResult,
+    Neighbourhood,
+    Relatives,
+)
 from napari_medssl.evaluate.error_map import Outcome
 from napari_medssl.evaluate.evaluated import EVALUATION
+from napari_medssl.evaluate.objects import ObjectEvaluation
 from napari_medssl.evaluate.truth import TruthSource
 from napari_medssl.project import ClassInfo, write_tiff_labels
 from napari_medssl.project.project import Project
@@ -25,6 +34,8 @@ from napari_medssl.widgets.session import Session
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qtpy.QtWidgets import QComboBox, QTableView
+
 NONE, RIGHT, TOO_MUCH, MISSED, CONFUSED = Outcome
 _SLOW = 300  # seconds; the machine may be busy
 
@@ -35,6 +46,19 @@ def labels_of(shape: tuple[int, int], *squares: tuple[int, int, int]) -> np.ndar
     for value, y, x in squares:
         labels[y : y + 10, x : x + 10] = value
     return labels
+
+
+def choose(box: QComboBox, text: str) -> None:
+    """Choose an entry as a user does."""
+    box.setCurrentText(text)
+    assert box.currentText() == text
+    box.activated.emit(box.currentIndex())
+
+
+def titles_of(table: QTableView) -> list[str]:
+    """Read the headings."""
+    model = table.model()
+    return [model.headerData(n, Qt.Orientation.Horizontal) for n in range(model.columnCount())]
 
 
 @pytest.fixture
@@ -63,6 +87,7 @@ def scored(opened, until):
         [("b.png", found, truth["b.png"])],
         classes={2: "foreground", 3: "vessel"},
         run=run.name,
+        objects=ObjectEvaluation.of([("b.png", found == 2, truth["b.png"] == 2)]),
         skipped={"a.png": "the run was fine-tuned on it"},
         notes=["b.png is all but a copy of a.png, on which the run was fine-tuned."],
     )
@@ -104,11 +129,20 @@ def test_stored_scores_are_shown_with_the_errors_of_the_open_image(scored, until
     assert not session.labels_layer.visible
 
     # of one class, and without what is right
-    page.classes.setCurrentText("vessel")
-    page.classes.activated.emit(page.classes.currentIndex())
+    choose(page.classes, "vessel")
     until(lambda: session.layer("errors").data[35, 35] == MISSED)
     assert np.count_nonzero(session.layer("errors").data) == 100
     assert page.table.model().index(0, 1).data() == "0.000"
+    assert titles_of(page.table) == ["Image", "Dice", "IoU", "Precision", "Recall"]
+    choose(
+        page.classes, "foreground"
+    )  # half of the square was hit, and as much again and another square beside it
+    assert [page.table.model().index(0, n).data() for n in (3, 4)] == ["0.250", "0.500"]
+    assert "pooled Dice: foreground 0.333, vessel 0.000; mean IoU with" in page.summary.text()
+    choose(page.families, "Objects")
+    assert titles_of(page.table) == ["Image", "AJI+", "PQ", "F1"]
+    choose(page.classes, "vessel")
+    until(lambda: session.layer("errors").data[35, 35] == MISSED)
     page.outcomes[Outcome.MISSED].click()
     assert session.layer("errors").colormap.map(MISSED)[3] == 0
     page.errors.click()
@@ -164,11 +198,7 @@ def test_what_the_errors_cover_comes_back_whatever_was_opened_meanwhile(
     shown = scored.steps["Predict"].content.shown
     scored.open_step("Predict")
 
-    def show(text: str) -> None:
-        shown.what.setCurrentText(text)
-        shown.what.activated.emit(shown.what.currentIndex())
-
-    show("Uncertainty")
+    choose(shown.what, "Uncertainty")
     until(lambda: session.layer("uncertainty") is not None)
     scored.open_step("Evaluate")
     page.table.setCurrentIndex(page.table.model().index(0, 0))
@@ -177,7 +207,7 @@ def test_what_the_errors_cover_comes_back_whatever_was_opened_meanwhile(
     assert not session.layer("uncertainty").visible  # it was made for this image, and came last
     scored.open_step("Predict")
     assert session.layer("uncertainty").visible
-    show("Labels")
+    choose(shown.what, "Labels")
     scored.open_step("Evaluate")
     until(lambda: session.layer("errors") is not None)
     assert [session.labels_layer.visible, session.prediction_layer.visible] == [False, False]
@@ -204,6 +234,93 @@ def test_what_the_errors_cover_comes_back_whatever_was_opened_meanwhile(
     assert session.labels_layer.visible
     assert session.prediction_layer.visible
     assert session.predictions.visible
+    assert scored.problems == []
+
+
+def test_what_was_found_of_the_features_is_told(scored, until):
+    session, project = scored.session, scored.session.project
+    run = project.run(session.current_run)
+    other = project.new_run("pretrain-fake")
+    other.write_job({"kind": "pretrain", "method": "fake"})
+    other.best_path.write_bytes(b"weights")
+    found = Assessment(
+        run=run.name,
+        encoder="mobilenet_v2",
+        images=3,
+        side=64,
+        neighbourhood=Neighbourhood(
+            nqc=0.7, expected=0.4, expected_with_itself=0.55, images=3, classes=2
+        ),
+        relatives=(
+            Relatives(
+                image="a.png",
+                label="ill",
+                nearest="b.png",
+                nearest_label="ill",
+                farthest="gone.png",
+                farthest_label="",
+            ),
+        ),
+        application=Application(
+            method="DiCoH",
+            settings=4,
+            parameters_added=2_340_000,
+            batch_size=24,
+            memory=3 * 2**30,
+            steps=500,
+            seconds=200.0,
+            device="CPU, 2 threads",
+        ),
+    )
+    cka = CkaResult(
+        against=other.name,
+        kind="unbiased",
+        images=3,
+        batches=1,
+        stages=(0.9, 0.5),
+        table=((0.9, 0.2), (0.1, 0.5)),
+    )
+    page = scored.steps["Evaluate"].content.open_page("Features")
+    found.model_copy(update={"cka": cka}).write(run)
+    paper = {"cka": cka.model_copy(update={"kind": "paper", "stages": (1.0,), "table": ()})}
+    found.model_copy(update=paper).write(run)
+    session.refresh_runs()
+    until(lambda: len(session.usable_runs) == 2)
+    session.choose_run(run.name)
+    until(lambda: page.which.count() == 2)
+
+    titles = {f"beside {other.name}", f"beside {other.name}, as in the paper"}
+    assert {page.which.itemText(n) for n in range(2)} == titles
+    choose(page.which, f"beside {other.name}")
+    told = {
+        page.table.item(row, 0).text(): page.table.item(row, 1).text()
+        for row in range(page.table.rowCount())
+    }
+    expected = {
+        "... chance, as in the paper": "0.550",
+        "CKA, mean over stages": "0.700",
+        "Parameters added": "2.3 M",
+        "Batch": "24",
+        "Memory": "3.0 GiB",
+        "Time of training": "3 min",
+    }
+    assert expected.items() <= told.items()
+    assert page.stages.item(1, 0).text() == "0.10"
+    page.alike.set_open(True)
+    page.relatives.setCurrentCell(0, 1)
+    page.relatives.itemActivated.emit(page.relatives.currentItem())  # as Enter does
+    until(lambda: session.image == "b.png")
+    assert not page.relatives.item(0, 2).flags() & Qt.ItemFlag.ItemIsEnabled  # gone.png
+    choose(page.which, f"beside {other.name}, as in the paper")
+    assert not page.all_stages.isVisible()  # it has no such table
+
+    options = page.options
+    assert not options.kind.isEnabled()
+    options.against.setCurrentText(other.name)
+    choose(options.kind, "as in the paper")
+    options.most.setValue(50)
+    wanted = {"against": other.name, "cka": "paper", "most": 50}
+    assert wanted.items() <= options.fields().items()
     assert scored.problems == []
 
 
@@ -292,13 +409,18 @@ def test_the_real_engine(make_napari_viewer, image_folder: Path, tmp_path, monke
     step.truth.use_folder(masks)
     until(step.evaluate.isEnabled)
     step.options.boundary.setChecked(True)
+    step.options.masks_as.setCurrentText("numbers of objects")
+    step.options.objects.setCurrentText("each connected area is one")
+    offered = {step.options.objects.itemData(n) for n in range(step.options.objects.count())}
+    until(lambda: session.description is not None)
+    assert offered == set(session.description.jobs["evaluate"]["properties"]["objects"]["enum"])
     step.evaluate.click()
     until(lambda: session.active is not None)
     assert step.progress.isVisible()
     page = step.pages["Images"]
     until(lambda: len(page.table.numbers.rows) == 2, _SLOW)
     until(lambda: session.active is None)
-    assert page.table.model().columnCount() == 5
+    assert [page.families.itemText(n) for n in range(3)] == ["Pixels", "Objects", "Outlines"]
     values = [float(page.table.model().index(row, 1).data()) for row in range(2)]
     assert values == sorted(values)
     page.report.click()

@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFormLayout,
     QHeaderView,
     QLabel,
     QPushButton,
@@ -20,17 +19,19 @@ from qtpy.QtWidgets import (
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.activation_layer import ActivationLayer
+from napari_medssl.widgets.assess_options import AssessOptions
 from napari_medssl.widgets.evaluations import Evaluations
 from napari_medssl.widgets.feature_figures import figures
 from napari_medssl.widgets.fold import Fold
 from napari_medssl.widgets.job_progress import JobProgress
+from napari_medssl.widgets.relatives_table import RelativesTable
 from napari_medssl.widgets.rows import row
+from napari_medssl.widgets.stage_table import StageTable
 from napari_medssl.widgets.theme import set_role
+from napari_medssl.widgets.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from napari_medssl.project import Run
+    from napari_medssl.evaluate.assessment import Assessment
     from napari_medssl.widgets.session import Session
 
 __all__ = ["FeaturesPage"]
@@ -57,19 +58,23 @@ class FeaturesPage(QWidget):
         self._session = session
         self._evaluations = Evaluations.of(session)
         self.activation = ActivationLayer.of(session)
-        self.against = _box(
-            "Encoder, with that of",
-            "CKA: how alike both encoders see images, such as one fine-tuned on all annotations",
-        )
-        self.rival = _box(
-            "Time to settle, with that of", "RQC: which of two pretrainings had settled sooner"
-        )
-        self.others = Fold("Compare with another run")
+        self.options = AssessOptions(session)
         self.assess = QPushButton("Assess features")
         self.progress = JobProgress(session, "assess", unit="steps")  # an image takes several
         self.which = _box("Assessment", "Assessments of this run, the newest first")
         self.table = QTableWidget(0, len(_HEADINGS))
         self.table.setAccessibleName("What the features are worth")
+        self.relatives = RelativesTable(Thumbnails.of(session))
+        self.alike = Fold("Most and least alike images")
+        self.alike.button.setToolTip(
+            "By the encoder's last output, averaged over the image; click an image to open it"
+        )
+        self.stages = StageTable()
+        self.stages_of = QLabel()
+        self.all_stages = Fold("CKA of all stages")
+        self.all_stages.button.setToolTip(
+            "How alike both encoders see images, each depth with each: 1 up to rotation and scale, 0 if independent"
+        )
         self.notes = QLabel()
         self.show_map = QCheckBox("Class activation map of")
         self.show_map.setToolTip(
@@ -77,13 +82,15 @@ class FeaturesPage(QWidget):
         )
         self.classes = _box("Class", "The class whose decision is mapped")
         self.said = QLabel()
-        for label in (self.notes, self.said):
+        for label in (self.notes, self.said, self.stages_of):
             label.setWordWrap(True)
             label.setTextFormat(Qt.TextFormat.PlainText)
             set_role(label, "hint")
+        self.said.hide()
         self._lay_out()
         self.assess.clicked.connect(self._on_assess)
         self.which.activated.connect(self._show_figures)
+        self.relatives.chosen.connect(session.open_image)
         self.show_map.toggled.connect(self._on_map)
         self.classes.activated.connect(self._on_map)
         self.activation.changed.connect(self._on_activation)
@@ -96,21 +103,14 @@ class FeaturesPage(QWidget):
 
     def refresh(self) -> None:
         """Show what is stored of the current run."""
-        session, current = self._session, self._evaluations.run
-        runs = [run for run in session.usable_runs if run.name != current]
-        own = next((run for run in session.usable_runs if run.name == current), None)
-        _fill(self.against, runs)
-        pretrained = own is not None and own.kind == "pretrain"
-        _fill(self.rival, [run for run in runs if pretrained and run.kind == "pretrain"])
-        self.others.setVisible(bool(runs))
+        self.options.refresh(self._evaluations.run)
         names = [found.name for found in self._evaluations.assessments]
         if names != [
             self.which.itemData(n) for n in range(self.which.count())
         ]:  # else what was chosen stays
             self.which.clear()
             for found in self._evaluations.assessments:
-                beside = "alone" if found.cka is None else f"beside {found.cka.against}"
-                self.which.addItem(beside, found.name)
+                self.which.addItem(_title(found), found.name)
         self.which.setVisible(self.which.count() > 1)
         self._show_figures()
         self._on_busy()
@@ -124,10 +124,13 @@ class FeaturesPage(QWidget):
             self.show_map.setChecked(False)
 
     def _lay_out(self) -> None:
-        with_others = QFormLayout()
-        with_others.addRow("Encoder", self.against)
-        with_others.addRow("Time to settle", self.rival)
-        self.others.set_content_layout(with_others)
+        with_pictures = QVBoxLayout()
+        with_pictures.addWidget(self.relatives)
+        self.alike.set_content_layout(with_pictures)
+        by_stage = QVBoxLayout()
+        by_stage.addWidget(self.stages_of)
+        by_stage.addWidget(self.stages)
+        self.all_stages.set_content_layout(by_stage)
         self.table.setHorizontalHeaderLabels(_HEADINGS)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setShowGrid(False)
@@ -142,7 +145,15 @@ class FeaturesPage(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        for part in (self.others, self.assess, self.progress, self.which, self.table):
+        for part in (
+            self.options,
+            self.assess,
+            self.progress,
+            self.which,
+            self.table,
+            self.alike,
+            self.all_stages,
+        ):
             column.addWidget(part)
         column.addLayout(row(self.show_map, self.classes, stretch=self.classes))
         column.addWidget(self.said)
@@ -171,6 +182,7 @@ class FeaturesPage(QWidget):
                 item.setToolTip(line.meaning)
                 self.table.setItem(number, place, item)
         self.table.setVisible(found is not None)
+        self._show_more(found)
         if found is None:
             self.notes.setText(
                 "What the features are worth is measured on the images of the project; what is annotated, and classes"
@@ -181,6 +193,20 @@ class FeaturesPage(QWidget):
             if found.cka is not None:
                 said.append(f"CKA: compared with {found.cka.against}.")
             self.notes.setText("\n".join([*said, *found.notes]))
+
+    def _show_more(self, found: Assessment | None) -> None:
+        """Show what is more than lines: neighbours, and all stages with all."""
+        project = self._session.project
+        relatives = () if found is None else found.relatives
+        self.relatives.show_relatives(relatives, () if project is None else project.images)
+        self.alike.setVisible(bool(relatives))
+        cka = None if found is None else found.cka
+        self.all_stages.setVisible(cka is not None and bool(cka.table))
+        if cka is not None:
+            self.stages.show_stages(cka)
+            self.stages_of.setText(
+                f"Down: stages of this run, across: those of {cka.against}; 1 is the finest."
+            )
 
     def _on_busy(self) -> None:
         free = self._session.active is None
@@ -195,13 +221,11 @@ class FeaturesPage(QWidget):
         project, run = self._session.project, self._evaluations.run
         if project is None or run is None:
             return
-        rival = self.rival.currentData()
         job = {
             "kind": "assess",
             "project": str(project.path),
             "run": run,
-            "against": self.against.currentData(),
-            "rivals": [] if rival is None else [rival],
+            **self.options.fields(),
         }
         try:
             self._session.start_job(job)
@@ -227,12 +251,9 @@ def _box(name: str, tip: str) -> QComboBox:
     return box
 
 
-def _fill(box: QComboBox, runs: Iterable[Run]) -> None:
-    """Offer these runs; what was chosen stays."""
-    chosen = box.currentData()
-    box.clear()
-    box.addItem("none", None)
-    for run in runs:
-        box.addItem(run.name, run.name)
-    box.setCurrentIndex(max(0, box.findData(chosen)) if chosen is not None else 0)
-    box.setEnabled(box.count() > 1)
+def _title(found: Assessment) -> str:
+    """Tell the assessments of a run apart."""
+    if found.cka is None:
+        return "alone"
+    paper = ", as in the paper" if found.cka.kind == "paper" else ""
+    return f"beside {found.cka.against}{paper}"

@@ -3,83 +3,108 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSize, Signal
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
 
 from napari_medssl.widgets.number_table import Measure, NumberTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from qtpy.QtWidgets import QWidget
 
-    from napari_medssl.evaluate import Evaluation, ImageScore
+    from napari_medssl.evaluate import Evaluation
+    from napari_medssl.evaluate.objects import ObjectScore
 
-__all__ = ["ScoreTable"]
+__all__ = ["Family", "ScoreTable", "families"]
+
+Family = Literal["pixels", "objects", "outlines"]
+"""Measures that are listed together; all of them at once would not fit."""
 
 _PADDING = 18
 """Of a column of numbers, pixels: the margins, and the arrow of the one that is sorted by."""
 _HEIGHT = 116
 """Of the headings and four rows, pixels."""
+_FIRST = 1
+"""Column of the first measure, which is sorted by at first."""
 _NARROWEST = 96
 """Column of names, pixels; then the table scrolls."""
 _SELECT = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
 
 
-def _measures(evaluation: Evaluation, label: str | None) -> Sequence[Measure]:
-    """Give the columns for which there are scores."""
-    rows = {row.image: row for row in evaluation.images}
+_PIXELS = {
+    "dice": ("Dice", "2 TP / (2 TP + FP + FN)"),
+    "iou": ("IoU", "intersection over union, TP / (TP + FP + FN)"),
+    "precision": ("Precision", "how much of what was marked is right, TP / (TP + FP)"),
+    "recall": ("Recall", "how much of what is there was marked, TP / (TP + FN)"),
+}
+_OBJECTS = {
+    "aji_plus": ("AJI+", "aggregated Jaccard index of the objects, matched one to one"),
+    "panoptic_quality": (
+        "PQ",
+        "panoptic quality: F1 of the objects, times how well those found fit",
+    ),
+    "f1": ("F1", "F1 of the objects found at an overlap of .5"),
+}
+
+
+def families(evaluation: Evaluation | None) -> Iterator[Family]:
+    """Say what there are scores of."""
+    if evaluation is not None:
+        yield "pixels"
+        if evaluation.objects is not None:
+            yield "objects"
+        if evaluation.outlines is not None:
+            yield "outlines"
+
+
+def _measures(evaluation: Evaluation, label: str | None, family: Family) -> Iterator[Measure]:
+    """Give the columns of a family; none where it was not scored."""
     labels = list(evaluation.mean) if label is None else [label]
     of = "mean over classes" if len(labels) > 1 else labels[0]
-
-    def score(row: ImageScore, key: str) -> float:
-        return math.fsum(getattr(row.classes[name], key) for name in labels) / len(labels)
-
-    found = [
-        Measure("Dice", f"Dice, {of}: 2 TP / (2 TP + FP + FN)", lambda n: score(rows[n], "dice")),
-        Measure(
-            "IoU",
-            f"Intersection over union, {of}: TP / (TP + FP + FN)",
-            lambda n: score(rows[n], "iou"),
-        ),
-    ]
-    if (outlines := evaluation.outlines) is not None:
-
-        def near(name: str) -> float:
-            own = outlines.images.get(name)
-            if own is None:  # nothing is annotated there
-                return math.nan
-            return math.fsum(own[key].surface_dice for key in labels) / len(labels)
-
-        def far(name: str) -> float:
-            own = outlines.images.get(name)
-            values = [] if own is None else [own[key].hd95 for key in labels]
-            known = [value for value in values if value is not None]
-            return max(known) if known else math.nan
-
-        found += [
-            Measure(
-                "Edge",
-                f"Surface Dice, {of}: share of both outlines within {outlines.tolerance:g} pixels of the other one",
-                near,
-            ),
-            Measure(
-                "HD95",
-                "Hausdorff distance (95%), pixels, of the worst class; empty where undefined",
-                far,
-                ".1f",
-            ),
-        ]
-    if (objects := evaluation.objects) is not None:
+    if family == "pixels":
+        rows = {row.image: row.classes for row in evaluation.images}
+        for key, (title, meaning) in _PIXELS.items():
+            score = partial(_mean, rows, labels, key)
+            yield Measure(title, f"{title}, {of}: {meaning}", score)
+    elif family == "objects" and (objects := evaluation.objects) is not None:
         counted = {row.image: row for row in objects.images}
-        found += [
-            Measure(
-                "AJI+", "Aggregated Jaccard index of the objects", lambda n: counted[n].aji_plus
-            ),
-            Measure("F1", "F1 of objects found at an overlap of .5", lambda n: counted[n].f1),
-        ]
-    return found
+        for key, (title, meaning) in _OBJECTS.items():
+            yield Measure(title, f"{title}: {meaning}", partial(_score, counted, key))
+    elif family == "outlines" and (outlines := evaluation.outlines) is not None:
+
+        def far(image: str) -> float:
+            own = outlines.images.get(image)
+            values = [] if own is None else [own[name].hd95 for name in labels]
+            return max((value for value in values if value is not None), default=math.nan)
+
+        yield Measure(
+            "Surface Dice",
+            f"Surface Dice, {of}: share of both outlines within {outlines.tolerance:g} pixels of the other one",
+            partial(_mean, outlines.images, labels, "surface_dice"),
+        )
+        yield Measure(
+            "HD95",
+            "Hausdorff distance (95%), pixels, of the worst class; empty where prediction or truth lack it",
+            far,
+            ".1f",
+        )
+
+
+def _mean(
+    rows: Mapping[str, Mapping[str, Any]], labels: Sequence[str], key: str, image: str
+) -> float:
+    """Give the mean over classes; NaN for an image that was left out."""
+    own = rows.get(image)
+    if own is None:
+        return math.nan
+    return math.fsum(getattr(own[name], key) for name in labels) / len(labels)
+
+
+def _score(rows: Mapping[str, ObjectScore], key: str, image: str) -> float:
+    return float(getattr(rows[image], key)) if image in rows else math.nan
 
 
 class ScoreTable(NumberTable):
@@ -89,10 +114,11 @@ class ScoreTable(NumberTable):
     """The image of the row that the user went to."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Scored images", column=1, parent=parent)
+        super().__init__("Scored images", column=_FIRST, parent=parent)
         self.setMinimumHeight(_HEIGHT)
         self.setMaximumHeight(3 * _HEIGHT)
         self.columns.setMinimumSectionSize(44)
+        self._family: Family = "pixels"
         self._open: str | None = None
         self._marking = False
         picked = self.selectionModel()
@@ -104,10 +130,16 @@ class ScoreTable(NumberTable):
         """Ask for no more than four rows: the notes above may be long. It grows where there is room."""
         return QSize(super().sizeHint().width(), _HEIGHT)
 
-    def show_scores(self, evaluation: Evaluation | None, label: str | None) -> None:
+    def show_scores(
+        self, evaluation: Evaluation | None, label: str | None, family: Family = "pixels"
+    ) -> None:
         """Show these scores, of a class or (None) the means over all classes."""
         images = () if evaluation is None else (row.image for row in evaluation.images)
-        self.numbers.show(images, () if evaluation is None else _measures(evaluation, label))
+        found = () if evaluation is None else tuple(_measures(evaluation, label, family))
+        self.numbers.show(images, found)
+        if family != self._family:  # what was sorted by has gone
+            self._family = family
+            self.sortByColumn(_FIRST, Qt.SortOrder.AscendingOrder)
         self._fit()
 
     def mark(self, image: str | None) -> None:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_medssl.evaluate.error_map import Outcome
 from napari_medssl.evaluate.objects import MEASURES
 from napari_medssl.widgets.error_overlay import COLOURS, KEY, WORDS, ErrorOverlay
 from napari_medssl.widgets.evaluations import Evaluations
 from napari_medssl.widgets.fold import Fold
-from napari_medssl.widgets.rows import button, equal_row
+from napari_medssl.widgets.rows import button, equal_row, row
 from napari_medssl.widgets.score_plot import ScorePlot
-from napari_medssl.widgets.score_table import ScoreTable
+from napari_medssl.widgets.score_table import ScoreTable, families
 from napari_medssl.widgets.theme import colors_of, set_role
 
 if TYPE_CHECKING:
@@ -61,11 +61,15 @@ class ScoresPage(QWidget):
             label.setTextFormat(Qt.TextFormat.PlainText)
         self.summary.setToolTip(
             "In brackets: where 95% of the means of other such images would lie; of fewer than ten images (or groups)"
-            " it is too narrow"
+            " it is too narrow. Pooled: all pixels of all images counted together. With background: as one more class,"
+            " so with one class the two-class mean"
         )
         self.classes = QComboBox()
         self.classes.setAccessibleName("Class")
         self.classes.setToolTip("Whose scores are listed, and whose errors are shown")
+        self.families = QComboBox()
+        self.families.setAccessibleName("Scores of")
+        self.families.setToolTip("What the columns of the table score")
         self.table = ScoreTable()
         self.errors = QCheckBox("Errors")
         self.errors.setToolTip(
@@ -85,6 +89,7 @@ class ScoresPage(QWidget):
         self.details = QWidget()
         self._lay_out()
         self.classes.activated.connect(self._on_class)
+        self.families.activated.connect(self._on_class)
         self.table.chosen.connect(session.open_image)
         self.errors.toggled.connect(self.overlay.set_visible)
         self.report.clicked.connect(self._on_report)
@@ -105,6 +110,12 @@ class ScoresPage(QWidget):
             for label in labels:
                 self.classes.addItem(label, label)
         self.classes.setVisible(len(labels) > 1)
+        found = list(families(evaluation))
+        if found != [self.families.itemData(i) for i in range(self.families.count())]:
+            self.families.clear()
+            for family in found:
+                self.families.addItem(family.capitalize(), family)
+        self.families.setVisible(len(found) > 1)
         self.details.setVisible(evaluation is not None)
         if evaluation is None:
             self.summary.setText("This run has no scores yet.")
@@ -144,24 +155,26 @@ class ScoresPage(QWidget):
         return labels[0] if len(labels) == 1 else chosen
 
     def _lay_out(self) -> None:
-        legend = QHBoxLayout()
-        legend.setSpacing(3)
-        for outcome, box in self.outcomes.items():
+        legend = QGridLayout()
+        legend.setHorizontalSpacing(3)
+        legend.setVerticalSpacing(2)
+        for number, (outcome, box) in enumerate(self.outcomes.items()):
             swatch = QLabel()
             swatch.setFixedSize(11, 11)
             swatch.setStyleSheet(f"background: {COLOURS[outcome]}; border: 1px solid #808080;")
-            legend.addWidget(swatch)
-            legend.addWidget(box)
+            line, place = divmod(number, 3)  # all four in a line are wider than the panel
+            legend.addWidget(swatch, line, 2 * place)
+            legend.addWidget(box, line, 2 * place + 1, 1, 5 if line else 1)
             if outcome is Outcome.CONFUSED:
                 self._confused = swatch
-        legend.addStretch(1)
+        legend.setColumnStretch(6, 1)
         spread = QVBoxLayout()
         spread.addWidget(self.plot)
         self.spread.set_content_layout(spread)
         inner = QVBoxLayout(self.details)
         inner.setContentsMargins(0, 0, 0, 0)
         inner.setSpacing(4)
-        inner.addWidget(self.classes)
+        inner.addLayout(row(self.classes, self.families, stretch=self.classes))
         inner.addWidget(self.table)
         inner.addLayout(legend)
         inner.addWidget(self.why_not)
@@ -180,7 +193,7 @@ class ScoresPage(QWidget):
         evaluation, label, project = self._evaluations.evaluation, self.label, self._session.project
         classes = () if project is None else project.settings.classes
         value = next((info.value for info in classes if info.name == label), None)
-        self.table.show_scores(evaluation, label)
+        self.table.show_scores(evaluation, label, self.families.currentData() or "pixels")
         self.table.mark(self._session.image)
         self.plot.show_scores(
             [] if evaluation is None else _dice(evaluation, label),
@@ -232,6 +245,12 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
             f"IoU {mean['iou']:.3f}{_between(own.get('iou'))}"
         )
         images = ""
+    pooled = {label: f"{score.dice:.3f}" for label, score in evaluation.pooled.items()}
+    each = ", ".join(f"{label} {dice}" for label, dice in pooled.items())
+    line = f"pooled Dice: {each}" if len(pooled) > 1 else f"pooled Dice {''.join(pooled.values())}"
+    if (both := evaluation.iou_with_background) is not None:
+        line += f"; mean IoU with background {both:.3f}"
+    yield line
     if (objects := evaluation.objects) is not None:
         parts = (
             f"{told} {objects.mean[key]:.3f}{_between(objects.intervals.get(key))}"
@@ -242,6 +261,7 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
         for label, near in outlines.surface_dice.items():
             median = outlines.median_hd95[label]
             off = "" if median is None else f", median HD95 {median:.1f} px"
+            off += "".join(f", {why}" for why in outlines.without(label))
             yield f"outline of {label}: {near:.3f} within {outlines.tolerance:g} px{off}"
     if (volumes := evaluation.volumes) is not None:
         for label, dice in volumes.mean.items():
