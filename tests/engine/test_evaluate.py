@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,8 @@ def test_everything_at_once(project: Project, run: Run, place: Path, tmp_path: P
     told = Page(page.read_text(encoding="utf-8"))
     assert told.foreign == []
     assert all(picture["alt"] for picture in told.pictures)
+    assert "the masks of 4 images" in told.text
+    assert ", on none of which it was fine-tuned." in told.text  # all of its ancestry is known
     assert f"Dice {found.mean_dice:.3f}" in told.text
     assert f"AJI+ {found.objects.mean['aji_plus']:.3f}" in told.text
     assert "a_0.png" not in told.text.split("Settings")[0]  # it taught
@@ -181,9 +184,68 @@ def test_objects_that_were_drawn_are_truth_where_they_are_known_as_a_whole(
     project.annotations.write(name, labels)
     found = evaluate(project, run=run.name, objects="connected", device="cpu")
     assert found.objects is None
-    assert any("c_0.png cannot be scored by them" in note for note in found.notes)
+    assert any("Objects are not scored on c_0.png" in note for note in found.notes)
     project.annotations.clear(name)
     project.objects.clear(name)
+
+
+def test_partly_annotated_images_count_for_what_they_can(
+    project: Project, run: Run, place: Path, tmp_path: Path
+) -> None:
+    """b_0 is annotated as a whole, of c_0 the left half; of each patient one of two slices."""
+    whole, partly = "b_0.png", "c_0.png"
+    truth = load_truth(project, place / "masks", masks_as="instances")
+    for name in (whole, partly):
+        labels = truth[name].copy()
+        labels[:, 32 if name == partly else 64 :] = 0
+        project.annotations.write(name, labels)
+        project.objects.write(name, truth.objects(name))
+    wanted: dict[str, Any] = {"boundary": True, "objects": "connected", "device": "cpu"}
+    found = evaluate(project, run=run.name, **wanted, volumes=True)
+    assert [image.image for image in found.images] == [whole, partly]
+    assert found.partly == (partly,)
+    assert found.objects is not None
+    assert [image.image for image in found.objects.images] == [whole]
+    assert found.outlines is not None
+    assert list(found.outlines.images) == [whole]
+    assert list(found.outlines.left_out) == [partly]
+    told = "\n".join(found.notes)
+    assert "1 of 2 scored images are only partly annotated" in told
+    assert "Objects are not scored on c_0.png" in told
+    assert "Outlines are not scored on c_0.png" in told
+    assert "2 of 2 volumes are not whole" in told
+    found.to_csv(tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open() as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert rows[whole]["f1"]
+    assert rows[whole]["surface_dice"]
+    assert rows[partly]["dice"]
+    assert rows[partly]["f1"] == rows[partly]["surface_dice"] == ""
+
+    project.annotations.clear(whole)
+    project.objects.clear(whole)
+    found = evaluate(project, run=run.name, **wanted)
+    assert found.outlines is None
+    assert found.objects is None
+    assert "The scored image is only partly annotated" in "\n".join(found.notes)
+    project.annotations.clear(partly)
+    project.objects.clear(partly)
+
+
+def test_a_patient_that_taught_is_scored_only_where_that_is_asked_for(
+    project: Project, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that learned from a_0 alone; a_1, of the same patient, is annotated as well."""
+    copy = Run(shutil.copytree(run.path, run.path.with_name("20260101-finetune-full-09")))
+    copy.write_job(run.job | {"images": ["a_0.png"]})
+    command = ["evaluate", str(project.path), "--run", copy.name, "--device", "cpu"]
+    assert main(command) == 1
+    assert 'units "image"' in capsys.readouterr().err
+    assert main([*command, "--units", "image"]) == 0
+    out = capsys.readouterr().out
+    assert "not scored: a_0.png (the run was fine-tuned on it)" in out
+    assert "1 of 1 scored images are of a group or file that the run was fine-tuned on" in out
+    shutil.rmtree(copy.path)
 
 
 def test_the_shell_says_it_and_refuses(

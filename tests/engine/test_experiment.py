@@ -16,6 +16,7 @@ from napari_medssl.cli import main
 from napari_medssl.engine.experiment.ablations import ABLATIONS, ablation_arms
 from napari_medssl.engine.experiment.cells import cells_of
 from napari_medssl.engine.experiment.forest import forest_features
+from napari_medssl.engine.experiment.ground import copies_across
 from napari_medssl.engine.experiment.plan import ExperimentJob, standard_arms
 from napari_medssl.engine.experiment.probing import fit_probe
 from napari_medssl.engine.experiment.scoring import Scorer
@@ -113,6 +114,19 @@ def test_stopped_anywhere_and_run_again_it_gives_the_table_of_an_undisturbed_exp
     assert "cells are not there yet" not in page
     assert page.count('alt="Errors of scratch, medsass on 3 images."') == 1
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_copies_across_the_division_are_named(place):
+    project = Project.open(place / "project")
+    split = divide(project.images, {}, test=0.3, validation=0.2, seed=0)
+    assert list(copies_across(project, split)) == []
+    taught, tested = split.pool[0], split.test[0]
+    picture = cv2.imread(str(place / "images" / taught), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(place / "images" / tested), np.ascontiguousarray(np.rot90(picture)))
+    (told,) = copies_across(Project.open(place / "project"), split)
+    assert (
+        f"1 of 3 images of test are all but copies of images of the pool, such as {tested}" in told
+    )
 
 
 def test_images_that_score_are_seen_by_no_training(place):

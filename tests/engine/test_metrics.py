@@ -8,6 +8,8 @@ import pytest
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate import ClassScore, Evaluation, dice, iou
+from napari_medssl.evaluate.objects import ObjectEvaluation
+from napari_medssl.evaluate.volumes import VolumeEvaluation
 
 # counted by hand: class 2 is in both at 2 pixels, in the prediction alone at 1, in the truth alone at 1
 PREDICTION = np.array([[2, 2, 2, 1], [1, 1, 1, 2]], np.uint16)
@@ -148,9 +150,10 @@ def test_many_images_left_out_for_one_reason_take_one_line() -> None:
     skipped = {f"t{n}.png": "taught" for n in range(7)}
     pairs = [("a.png", PREDICTION, TRUTH)]
     lines = Evaluation.of(pairs, skipped=skipped, notes=["Mind this."]).table().splitlines()
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "not scored: t0.png, t1.png, t2.png, t3.png, t4.png and 2 more (taught)",
         "note: Mind this.",
+        "note: The scored image is only partly annotated: pixels without a label do not count.",
     ]
 
 
@@ -164,3 +167,29 @@ def test_files(evaluation: Evaluation, tmp_path) -> None:
     assert rows[0]["image"] == "a.png"
     assert rows[0]["class"] == "nucleus"
     assert float(rows[0]["dice"]) == pytest.approx(2 / 3)
+
+
+def test_tables_hold_f1_over_overlaps_volumes_and_pooled_pixels(
+    evaluation: Evaluation, tmp_path
+) -> None:
+    true = np.array([[1, 1, 1, 0], [1, 1, 1, 0]])
+    found = np.array([[5, 5, 0, 0], [5, 5, 0, 0]])  # overlaps it by 2 / 3
+    objects = ObjectEvaluation.of([("a.png", found, true)])
+    pairs = [("a.png", PREDICTION, TRUTH), ("b.png", PREDICTION, TRUTH)]
+    volumes = VolumeEvaluation.of(pairs, {"a.png": "p", "b.png": "p"}, classes={2: "nucleus"})
+    full = evaluation.model_copy(update={"objects": objects, "volumes": volumes})
+    images, pooled = full.to_csv(tmp_path / "scores.csv")
+    with images.open(newline="") as file:
+        a, _, b, _ = csv.DictReader(file)
+    assert [float(a[f"f1_{at}"]) for at in (50, 65, 70, 95)] == [1, 1, 0, 0]
+    assert b["f1_50"] == b["aji_plus"] == ""  # its objects were not scored
+    with pooled.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert pooled.name == "scores-pooled.csv"
+    assert [(row["pooled"], row["group"], row["images"], row["class"]) for row in rows] == [
+        ("all images", "", "2", "nucleus"),
+        ("all images", "", "2", "debris"),
+        ("volume", "p", "2", "nucleus"),
+    ]
+    assert float(rows[0]["dice"]) == evaluation.pooled["nucleus"].dice
+    assert float(rows[2]["dice"]) == volumes.volumes[0].dice

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medssl.cli.arguments import DONE, is_run_folder, open_project, open_run, run_job
 from napari_medssl.project.checkpoint import read_json
 from napari_medssl.project.paths import given
+from napari_medssl.project.units import units_of
 
 if TYPE_CHECKING:
     import argparse
@@ -27,8 +28,8 @@ def evaluate(args: argparse.Namespace, sink: Sink) -> int:
     run = open_run(project, args.run)
     rival = None if args.against is None else scores_of(open_run(project, args.against))
     job: dict[str, Any] = {"kind": "evaluate", "project": str(project.path), "run": run.name}
-    wanted = ("truth", "masks_as", "images", "objects", "boundary", "tolerance", "volumes")
-    job |= _given(args, *wanted, "background", "out", "report", "device")
+    wanted = ("truth", "masks_as", "images", "units", "objects", "boundary", "tolerance")
+    job |= _given(args, *wanted, "volumes", "background", "out", "report", "device")
     code = run_job(job, sink)
     if code != DONE:
         return code
@@ -38,7 +39,7 @@ def evaluate(args: argparse.Namespace, sink: Sink) -> int:
     data = {**evaluation.model_dump(mode="json"), "path": out}
     sink.result(data, f"{evaluation.table()}\n\nwritten to {out}")
     if rival is not None:
-        compared = paired_difference(rival, evaluation, groups=project.groups())
+        compared = paired_difference(rival, evaluation, groups=units_of(project))
         sink.result(compared.model_dump(mode="json"), "\n".join(["", *compared.lines()]))
     return DONE
 

@@ -16,9 +16,9 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     """Score a run against truth: Dice, intersection over union, precision and recall.
 
     The images are predicted first. Truth is matched by file name; pixels that are not annotated in
-    it take no part. Images on which the run was fine-tuned are left out; images that are all but
-    copies of them are named. Where the true masks number objects and objects are predicted, these
-    are scored as well: AJI+, panoptic quality and F1.
+    it take no part. Images on which the run was fine-tuned are left out, and so are the others of
+    their groups; images that are all but copies of them are named. Where the true masks number
+    objects and objects are predicted, these are scored as well: AJI+, panoptic quality and F1.
     """
     add_project(parser)
     parser.add_argument("--run", required=True, metavar="RUN", help="its name, or latest")
@@ -29,6 +29,12 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     )
     add_masks_as(parser)
     parser.add_argument("--images", nargs="+", metavar="NAME", help="only these images")
+    parser.add_argument(
+        "--units",
+        choices=("group", "image"),
+        help="what is kept apart from what taught: whole groups, or files of planes where there are no groups "
+        "(default: group); or single images, whose scores flatter where others of their group taught",
+    )
     parser.add_argument(
         "--boundary",
         action="store_true",

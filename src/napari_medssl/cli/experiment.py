@@ -8,8 +8,6 @@ from napari_medssl.cli.arguments import DONE, open_project, run_job
 from napari_medssl.cli.listing import table
 from napari_medssl.cli.settings import assign, fields, read_config
 from napari_medssl.config import ConfigError
-from napari_medssl.project.checkpoint import read_json
-from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
     import argparse
@@ -88,31 +86,11 @@ def experiment(args: argparse.Namespace, sink: Sink) -> int:
 
 def ranks(args: argparse.Namespace, sink: Sink) -> int:
     """Carry out ``medssl ranks``."""
-    from napari_medssl.evaluate.annotation_table import mean_ranks
-    from napari_medssl.evaluate.results import Table
+    from napari_medssl.engine.ranking import mean_ranks
 
-    projects, pools = {}, {}
-    for text in args.results:
-        path = given(text)
-        if not path.is_file():
-            raise ConfigError(f"There is no file {path}.", advice="Give results.csv files.")
-        rows = Table(path).rows
-        projects[text] = rows
-        plan = path.with_name("plan.json")
-        if args.by == "iqc":
-            if not plan.is_file() or not read_json(plan).get("rates"):
-                raise ConfigError(
-                    f"{path} is not of an experiment over annotation rates, so it has no IQC.",
-                    advice="Rank by dice, or experiment with --rates.",
-                )
-            pools[text] = max(row.k for row in rows)
-    found = mean_ranks(
-        projects,
-        downstream=args.downstream,
-        scored_on=args.scored_on,
-        pools=pools if args.by == "iqc" else None,
+    ordered = mean_ranks(
+        args.results, by=args.by, downstream=args.downstream, scored_on=args.scored_on
     )
-    ordered = dict(sorted(found.items(), key=lambda item: item[1]))
     lines = [[name, f"{rank:.2f}"] for name, rank in ordered.items()]
     sink.result({"ranks": ordered}, table(["arm", "mean rank"], lines))
     return DONE

@@ -19,6 +19,7 @@ from napari_medssl.engine.exploring import (
 )
 from napari_medssl.engine.forecasting import more_annotations
 from napari_medssl.engine.pairing import compare_scores
+from napari_medssl.engine.ranking import mean_ranks
 from napari_medssl.engine.scoring import assess, evaluate
 from napari_medssl.engine.suggesting import suggest
 from napari_medssl.events import Done, Saved
@@ -50,6 +51,7 @@ __all__ = [
     "finetune",
     "label_similar",
     "make_query",
+    "mean_ranks",
     "more_annotations",
     "neighbours",
     "predict",

@@ -12,7 +12,7 @@ from napari_medssl.engine.activating import keep_activation, middle
 from napari_medssl.engine.embedding import embedded, open_source
 from napari_medssl.engine.predicting import check_channels, chosen_images, find_run, model_of
 from napari_medssl.engine.stage_comparison import compared, refuse_unequal
-from napari_medssl.engine.whole_images import classification, evenly, neighbourhood, relatives
+from napari_medssl.engine.whole_images import classification, neighbourhood, relatives
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.assessment import (
     Activation,
@@ -22,6 +22,7 @@ from napari_medssl.evaluate.assessment import (
     Likeness,
     Spread,
 )
+from napari_medssl.evaluate.measured import measured_on
 from napari_medssl.evaluate.representation import (
     feature_std,
     mass_inside,
@@ -30,7 +31,7 @@ from napari_medssl.evaluate.representation import (
 )
 from napari_medssl.evaluate.training_time import settling, training_clock
 from napari_medssl.events import Done, Event, Note, Progress, Saved, Started
-from napari_medssl.explore.labelled import MOST_IMAGES, labelled_cells
+from napari_medssl.explore.labelled import MOST_IMAGES, cells_of, evenly, joined
 from napari_medssl.explore.separability import separability_of
 from napari_medssl.learn.augment import change_intensity, cut, draw_view, matched_cells
 from napari_medssl.learn.control import pausing
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medssl.engine.job import AssessJob
+    from napari_medssl.explore.labelled import LabelledCells
     from napari_medssl.learn.control import Control
 
 __all__ = ["assess"]
@@ -90,18 +92,19 @@ class _Assessing:
                 f"An assessment compares images; these are {len(self.names)}.",
                 advice="Take at least two images.",
             )
-        self.annotated = [name for name in project.annotations.annotated() if name in set(names)]
+        self.annotated = measured_on(project, [run], names)
+        self.probed = evenly(self.annotated.names, MOST_IMAGES)
         smallest = min(min(project.shape(name)) for name in self.names)
         multiple = self.model.stride
         if self.other is not None:
             multiple = max(multiple, self.other_model.stride)
         self.side = max(2 * multiple, min(SIDE, smallest) // multiple * multiple)
-        self.notes: list[str] = []
+        self.notes = list(self.annotated.notes)
         self.told: list[str] = []
         self.tiles = Tiles(tell=self.told.append)
         self.began = time.monotonic()
         self.done = 0
-        self.total = len(self.names) + len(self.annotated[:MOST_IMAGES])
+        self.total = len(self.names) + len(self.probed)
         self.total += len(self._mapped()) + (len(self.names) if self.other is not None else 0)
 
     def events(self) -> Iterator[Event]:
@@ -217,25 +220,25 @@ class _Assessing:
         source = open_source(
             "mix", self.run, self.project, self.model, self.torch_device, tell=self.told.append
         )
-        grids: dict[str, tuple[NDArray[np.float32], int]] = {}
-        for name in self.annotated[:MOST_IMAGES]:
+        rng = np.random.default_rng(self.job.seed)
+        parts: dict[str, LabelledCells] = {}
+        for name in self.probed:
             yield from self._next()
-            try:
-                planes = self.project.planes(name)
-            except (*UNREADABLE, MemoryError) as error:
-                yield Note(level="warning", text=f"Left out {name}: {error}")
+            found = yield from self._annotated(name)
+            if found is None:
                 continue
+            planes, labels = found
             grid = embedded(
                 source, planes, stride=STRIDE, device=self.torch_device, tiles=self.tiles
             )
-            grids[name] = grid, STRIDE
+            parts[name] = cells_of(grid, STRIDE, labels, rng=rng)
             yield from self._said()
-        labels = ((name, self.project.annotations.read(name)) for name in grids)
-        cells = labelled_cells(grids.get, labels, seed=self.job.seed)
+        cells = joined(parts, self.annotated.groups)
         separable = separability_of(cells)
         if separable is None:
             self.notes.append(
-                "Classes of pixels are not told apart: that takes two annotated images and two classes."
+                "Classes of pixels are not told apart: that takes two classes that are annotated in two images each, "
+                "of different groups."
             )
             return None
         return Likeness(
@@ -250,7 +253,20 @@ class _Assessing:
         """Name the images that get class activation maps."""
         if self.model.spec.head == "none":
             return []
-        return list(evenly(tuple(self.annotated), ACTIVATIONS))
+        return list(evenly(self.annotated.names, ACTIVATIONS))
+
+    def _annotated(
+        self, name: str
+    ) -> Generator[Event, None, tuple[NDArray[np.float32], NDArray[np.uint16]] | None]:
+        """Read an image (C, Y, X) and its labels (Y, X); where one of the two cannot be read, say so and give None."""
+        try:
+            return self.project.planes(name), self.project.annotations.read(name)
+        except (*UNREADABLE, MedsslError, MemoryError) as error:
+            text = f"Left out {name}: {error}"
+            yield Note(level="warning", text=text)
+            if text not in self.notes:  # it has two measures to be missing from
+                self.notes.append(text)
+            return None
 
     def _activations(self) -> Generator[Event, None, tuple[Activation, ...]]:
         if self.model.spec.head == "none":
@@ -258,12 +274,10 @@ class _Assessing:
         found = []
         for name in self._mapped():
             yield from self._next()
-            try:
-                planes = self.project.planes(name)
-            except (*UNREADABLE, MemoryError) as error:
-                yield Note(level="warning", text=f"Left out {name}: {error}")
+            pair = yield from self._annotated(name)
+            if pair is None:
                 continue
-            labels = self.project.annotations.read(name)[middle((planes.shape[1], planes.shape[2]))]
+            planes, labels = pair[0], pair[1][middle(pair[1].shape)]
             for info in self.model.spec.classes[1:]:
                 mask = labels == info.value
                 if not mask.any():

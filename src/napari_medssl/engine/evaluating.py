@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from napari_medssl.engine.job import PredictJob
 from napari_medssl.engine.predicting import chosen_images, predict
@@ -11,28 +12,31 @@ from napari_medssl.evaluate import Evaluation
 from napari_medssl.evaluate.evaluated import EVALUATION
 from napari_medssl.evaluate.objects import ObjectEvaluation
 from napari_medssl.evaluate.outlines import OutlineEvaluation
+from napari_medssl.evaluate.remarks import remarks, taken_over
 from napari_medssl.evaluate.report import write_report
-from napari_medssl.evaluate.taught import remarks, taught
-from napari_medssl.evaluate.truth import TruthSource, held_out
+from napari_medssl.evaluate.truth import AnnotationTruth, TruthSource, held_out
 from napari_medssl.evaluate.volumes import VolumeEvaluation
 from napari_medssl.events import Done, Event, Note, Saved, Started
 from napari_medssl.project import Project
 from napari_medssl.project.checkpoint import read_ids, read_labels
 from napari_medssl.project.paths import given
+from napari_medssl.project.units import units_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_medssl.engine.scoring_jobs import EvaluateJob
     from napari_medssl.evaluate.class_scores import Labels
-    from napari_medssl.evaluate.truth import AnnotationTruth
     from napari_medssl.learn.control import Control
     from napari_medssl.project import Run, Truth
 
 __all__ = ["evaluate"]
+
+_NAMED = 5
+"""Images in one sentence."""
 
 
 def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
@@ -41,23 +45,25 @@ def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
     run = project.run(job.run)
     source = TruthSource.of(project, job.truth, job.masks_as)
     truth = source.open(project)
-    names, learned = held_out(project, run, chosen_images(project, job.images), truth)
+    wanted = chosen_images(project, job.images)
+    names, learned, beside = held_out(project, run, wanted, truth, units=job.units)
     skipped = dict.fromkeys(learned, "the run was fine-tuned on it")
-    groups = project.groups()
-    if job.volumes and not groups:
+    if job.units == "group":
+        skipped |= dict.fromkeys(beside, "the run was fine-tuned on images of its group or file")
+    if job.volumes and not project.groups():
         raise MedsslError(
             "Volumes are groups of images, and the project has no groups.",
             advice="Say which images belong together: medssl groups PROJECT --groups-...",
         )
     predicted: list[str] = []
-    wanted = PredictJob(
+    prediction = PredictJob(
         project=str(project.path),
         run=run.name,
         images=names,
         objects=job.objects,
         device=job.device,
     )
-    for event in predict(wanted, control):
+    for event in predict(prediction, control):
         if isinstance(event, Started):
             title = f"Evaluation of {run.name} on {len(names)} images"
             yield event.model_copy(update={"kind": job.kind, "title": title})
@@ -76,13 +82,17 @@ def evaluate(job: EvaluateJob, control: Control) -> Iterator[Event]:
     paths = [run.path / EVALUATION]
     evaluation.to_json(paths[0])
     if job.out is not None:
-        paths.append(given(job.out))
-        (evaluation.to_csv if job.out.endswith(".csv") else evaluation.to_json)(paths[-1])
+        out = given(job.out)
+        if job.out.endswith(".csv"):
+            paths += evaluation.to_csv(out)
+        else:
+            evaluation.to_json(out)
+            paths.append(out)
     if job.report is not None:
         page = given(job.report)
-        paths += [page.with_suffix(".json"), page.with_suffix(".csv"), page]
-        evaluation.to_json(paths[-3])
-        evaluation.to_csv(paths[-2])
+        evaluation.to_json(page.with_suffix(".json"))
+        tables = evaluation.to_csv(page.with_suffix(".csv"))
+        paths += [page.with_suffix(".json"), *tables, page]
         yield Note(text="Writing the report.")
         write_report(
             evaluation,
@@ -123,56 +133,80 @@ class _Scored:
             yield name, self.labels(name), self.truth[name]
 
     def evaluation(self, job: EvaluateJob, skipped: Mapping[str, str]) -> Evaluation:
-        """Score all that was asked for.
-
-        Objects are scored where the truth numbers those of all these images, which all have predicted ones.
-        """
+        """Score all that was asked for."""
         classes = {info.value: info.name for info in self.project.settings.classes[1:]}
-        groups = self.project.groups()
-        notes = remarks(self.project, taught(self.project, self.run), self.names)
-        notes += self.truth.left_out
+        units = units_of(self.project)
+        notes = [*remarks(self.project, self.run, self.names), *self.truth.left_out]
+        if isinstance(self.truth, AnnotationTruth):
+            notes += taken_over(self.project, self.run, self.names)
         objects = None
         if self.truth.has_objects and job.objects != "none":
-            objects, note = self._objects()
-            notes += () if note is None else (note,)
+            objects, note = self._objects(units)
+            notes += [] if note is None else [note]
         scores = Evaluation.of(
             self.pairs(),
             classes=classes,
-            groups=groups,
+            groups=units,
             run=self.run.name,
             objects=objects,
             skipped=skipped,
             notes=notes,
         )
-        further: dict[str, OutlineEvaluation | VolumeEvaluation] = {}
+        further: dict[str, Any] = {}
+        added = []
         if job.boundary:
-            further["outlines"] = OutlineEvaluation.of(
-                (pair for pair in self.pairs() if pair[2].any()),
-                classes=classes,
-                tolerance=job.tolerance,
-                groups=groups,
-            )
+            if len(scores.partly) < len(scores.images):
+                further["outlines"] = OutlineEvaluation.of(
+                    self.pairs(), classes=classes, tolerance=job.tolerance, groups=units
+                )
+            if scores.partly:
+                added.append(
+                    f"Outlines are not scored on {_listed(scores.partly)}: of partly annotated images they would be"
+                    " those of the strokes."
+                )
         if job.volumes:
-            further["volumes"] = VolumeEvaluation.of(
-                self.pairs(), groups, classes=classes, background=job.background
+            volumes = VolumeEvaluation.of(
+                self.pairs(), units, classes=classes, background=job.background
             )
-        return scores.model_copy(update=further)
+            further["volumes"] = volumes
+            added += _incomplete(volumes, units)
+        return scores.model_copy(update={**further, "notes": (*scores.notes, *added)})
 
-    def _objects(self) -> tuple[ObjectEvaluation | None, str | None]:
-        """Give the scores of objects, or why there are none."""
-        paths = {
-            name: self.project.predicted_objects_path(self.run.name, name) for name in self.names
-        }
+    def _objects(self, units: Mapping[str, str]) -> tuple[ObjectEvaluation | None, str | None]:
+        """Give the scores of objects, and of which images there are none and why."""
+        known = [name for name in self.names if self.truth.numbers_all(name)]
+        note = None
+        if len(known) < len(self.names):
+            known_ones = set(known)
+            rest = [name for name in self.names if name not in known_ones]
+            note = (
+                f"Objects are not scored on {_listed(rest)}: that takes a label for every pixel, and an object for"
+                " every pixel of a class."
+            )
+        if not known:
+            return None, note
+        paths = {name: self.project.predicted_objects_path(self.run.name, name) for name in known}
         if not all(path.is_file() for path in paths.values()):
             return None, (
                 "The truth numbers objects, and not every image has predicted ones: fine-tune with objects, or have"
                 ' the classes parted at their necks (objects "separate").'
             )
-        open_ends = [name for name in self.names if not self.truth.numbers_all(name)]
-        if open_ends:
-            return None, (
-                f"Objects are drawn, but {', '.join(open_ends[:5])} cannot be scored by them: that takes a label for"
-                " every pixel, and an object for every pixel of a class."
-            )
         pairs = ((name, read_ids(path), self.truth.objects(name)) for name, path in paths.items())
-        return ObjectEvaluation.of(pairs, groups=self.project.groups()), None
+        return ObjectEvaluation.of(pairs, groups=units), note
+
+
+def _incomplete(volumes: VolumeEvaluation, units: Mapping[str, str]) -> Iterator[str]:
+    """Say that volumes lack images which taught, or have no truth."""
+    sizes = Counter(units.values())
+    count = sum(len(volume.images) < sizes[volume.group] for volume in volumes.volumes)
+    if count:
+        yield (
+            f"{count} of {len(volumes.volumes)} volumes are not whole: not all of their images could be scored, so the"
+            " 3-D Dice is of the others."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name a few images, and how many they are."""
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{rest}"

@@ -14,6 +14,7 @@ from napari_medssl.evaluate.extrapolation import forecast
 from napari_medssl.evaluate.learning_curve import probe_image, probe_scores, untaught
 from napari_medssl.events import Note, Progress, Started
 from napari_medssl.learn.devices import choose_device
+from napari_medssl.project.units import units_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +94,6 @@ def more_annotations(
         images[name] = probe_image(name, labels, cells, stride, project.planes(name))
         rate = done / (time.monotonic() - began)
         tell(Progress(step=done, total=len(names), rate=rate, eta=(len(names) - done) / rate))
-    groups = project.groups()
+    groups = units_of(project)
     scores = probe_scores(images, groups=groups, seed=seed)
     return forecast(scores, annotated=len(images), more=more, groups=groups)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_medssl.engine.calls import opened
 from napari_medssl.evaluate.paired import paired_difference, scores_of
+from napari_medssl.project.units import units_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,4 +46,4 @@ def compare_scores(
     """
     project = opened(project)
     first, second = (scores_of(project.run(name)) for name in (before, after))
-    return paired_difference(first, second, measure=measure, groups=project.groups())
+    return paired_difference(first, second, measure=measure, groups=units_of(project))

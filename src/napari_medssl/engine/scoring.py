@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from napari_medssl.evaluate.truth import Units
     from napari_medssl.learn.devices import DeviceName
     from napari_medssl.learn.objects import ObjectsFrom
     from napari_medssl.project import MasksAs, Project
@@ -30,6 +31,7 @@ def evaluate(
     truth: str | Path | None = None,
     masks_as: MasksAs = "auto",
     images: Iterable[str] | None = None,
+    units: Units = "group",
     objects: ObjectsFrom = "auto",
     boundary: bool = False,
     tolerance: float = 2.0,
@@ -53,6 +55,9 @@ def evaluate(
         What the values of the masks mean; ``auto`` looks at them.
     images : iterable of str, optional
         Names of the images to score; all that have truth by default.
+    units : {"group", "image"}
+        What is left out besides the images on which it was fine-tuned: "group" all others of their groups (files of
+        planes, where there are no groups); "image" none, and the scores flatter.
     objects : {"auto", "none", "distance", "separate", "connected"}
         Where predicted objects come from, as for `predict`; scored where the masks number objects.
     boundary : bool
@@ -88,6 +93,7 @@ def evaluate(
         "truth": None if truth is None else str(truth),
         "masks_as": masks_as,
         "images": None if images is None else list(images),
+        "units": units,
         "objects": objects,
         "boundary": boundary,
         "tolerance": tolerance,
@@ -117,6 +123,9 @@ def assess(
     on_event: OnEvent | None = None,
 ) -> Assessment:
     """Measure what the features of a run are worth, by the measures of the evaluation paper.
+
+    What is measured by annotations is of images that did not teach the run, nor others of their group or file; where
+    too few such images are annotated all are taken, and the assessment's notes say so.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from napari_medssl.config import Config, advanced
+from napari_medssl.evaluate.truth import Units
 from napari_medssl.learn.devices import DeviceName
 from napari_medssl.learn.objects import ObjectsFrom
 from napari_medssl.project import MasksAs
@@ -57,6 +58,9 @@ class EvaluateJob(Config):
     """What the values of the masks mean."""
     images: tuple[str, ...] | None = None
     """Images to score; unset means all that have truth."""
+    units: Units = "group"
+    """What is kept apart from what taught: whole groups (without them, files with all their planes), or single images,
+    whose scores flatter where others of their group taught."""
     objects: ObjectsFrom = "auto"
     """Where predicted objects come from, as for a prediction; they are scored where the masks number objects."""
     boundary: bool = False

@@ -9,10 +9,12 @@ import numpy as np
 from napari_medssl.evaluate.assessment import Classification, Neighbourhood, Relatives
 from napari_medssl.evaluate.classification import classify
 from napari_medssl.evaluate.representation import expected_nqc, nqc
+from napari_medssl.explore.labelled import evenly
 from napari_medssl.explore.neighbours import Folder
+from napari_medssl.project.units import units_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     Means = Mapping[str, NDArray[np.float32]]
 
-__all__ = ["classification", "evenly", "neighbourhood", "relatives"]
+__all__ = ["classification", "neighbourhood", "relatives"]
 
 RELATIVES = 6
 
@@ -36,7 +38,7 @@ def neighbourhood(
             "neighbourhood nor a classifier of them is measured."
         )
         return None
-    grouped = bool(project.groups()) and len(set(groups)) > 1
+    grouped = 1 < len(set(groups)) < len(groups)  # some belong together, others do not
     return Neighbourhood(
         nqc=nqc(features, classes),
         expected=expected_nqc(classes),
@@ -98,16 +100,10 @@ def relatives(project: Project, means: Means) -> tuple[Relatives, ...]:
     return tuple(found)
 
 
-def evenly(names: Sequence[str], count: int) -> tuple[str, ...]:
-    """Give at most so many of the names, evenly spread."""
-    if len(names) <= count:
-        return tuple(names)
-    return tuple(names[i * len(names) // count] for i in range(count))
-
-
 def _labelled(project: Project, means: Means) -> tuple[NDArray[np.float32], list[str], list[str]]:
-    """Give features (N, D), class and group of the images that have a class; without a group it is one of its own."""
-    labels, known = project.image_labels(), project.groups()
+    """Give features (N, D), class and group (see `units_of`) of the images that have a class."""
+    labels = project.image_labels()
     names = [name for name in means if name in labels]
     features = np.array([means[name] for name in names])
-    return features, [labels[name] for name in names], [known.get(name, name) for name in names]
+    groups = units_of(project)
+    return features, [labels[x] for x in names], [groups.get(x, x) for x in names]

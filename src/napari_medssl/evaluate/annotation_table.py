@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +30,8 @@ class Iqc(NamedTuple):
     p: float | None
     """Of a one-tailed t-test against random initialisation, taught in the same way; unset for that itself, and where
     one of the two has fewer than two draws."""
+    undefined: int = 0
+    """Further draws, that score 0 with everything annotated: there is nothing to divide by."""
 
     @property
     def mean(self) -> float:
@@ -58,26 +61,37 @@ def iqcs(rows: Sequence[Row], *, scored_on: str, pool: int) -> list[Iqc]:
     -------
     list of Iqc
         In the order of the experiment. Arms that lack the cell with everything annotated, have fewer than two other
-        rates, or score 0 with everything are left out; so are draws that are not complete.
+        rates, or score 0 with everything in every draw are left out; so are draws that are not complete. Single draws
+        that score 0 with everything have no IQC either and are counted: the mean over the others flatters.
 
     References
     ----------
     The evaluation paper on self-supervised learning (Rettenberger, Schilling et al.), section III-C.
     """
+    return [own for own in _integrated(rows, scored_on=scored_on, pool=pool) if own.scores]
+
+
+def _integrated(rows: Sequence[Row], *, scored_on: str, pool: int) -> list[Iqc]:
+    """Give what `iqcs` does, and beside it what has no IQC in any draw, with no scores."""
     random = {row.arm for row in rows if not row.method and row.start == "none"}
     found = []
     for line in lines_of(rows, scored_on=scored_on):
         counts = [k for k in line.scores if 0 < k < pool]
-        full = line.scores.get(pool, {})
         if len(counts) < 2:
             continue
-        scores = {
-            draw: iqc({k / pool: line.scores[k][draw] for k in counts}, top)
-            for draw, top in full.items()
-            if top > 0 and all(draw in line.scores[k] for k in counts)
+        full = {
+            draw: top
+            for draw, top in line.scores.get(pool, {}).items()
+            if all(draw in line.scores[k] for k in counts)
         }
-        if scores:
-            found.append(Iqc(line, scores, statistics.fmean(full[draw] for draw in scores), None))
+        if full:
+            scores = {
+                draw: iqc({k / pool: line.scores[k][draw] for k in counts}, top)
+                for draw, top in full.items()
+                if top > 0
+            }
+            mean = statistics.fmean(full[draw] for draw in scores or full)
+            found.append(Iqc(line, scores, mean, None, len(full) - len(scores)))
     references = {own.line.downstream: own for own in found if own.line.arm in random}
     return [own._replace(p=_p(own, references.get(own.line.downstream))) for own in found]
 
@@ -89,14 +103,15 @@ def _p(own: Iqc, reference: Iqc | None) -> float | None:
 
 
 def iqc_table(rows: Sequence[Row], *, scored_on: str, pool: int) -> TextTable | None:
-    """Give the table of `iqcs`, the best first; None where there is none."""
-    found = sorted(iqcs(rows, scored_on=scored_on, pool=pool), key=lambda own: -own.mean)
+    """Give the table of `iqcs`, the best first, at the end what has no IQC in any draw; None where there is nothing."""
+    found = _integrated(rows, scored_on=scored_on, pool=pool)
     if not found:
         return None
+    found.sort(key=lambda own: -own.mean if own.scores else math.inf)
     body = [
         [
             own.line.name,
-            f"{own.mean:.3f} ± {own.spread:.3f} ({len(own.scores)})",
+            f"{own.mean:.3f} ± {own.spread:.3f} ({len(own.scores)})" if own.scores else "none",
             f"{own.full:.3f}",
             "" if own.p is None else f"{own.p:.3f}",
         ]
@@ -108,6 +123,15 @@ def iqc_table(rows: Sequence[Row], *, scored_on: str, pool: int) -> TextTable | 
         "with all units annotated; mean ± standard deviation over draws. p: one-tailed t-test (Welch) against random "
         "initialisation taught in the same way."
     )
+    if lost := [own for own in found if own.undefined]:
+        told = (
+            f"{own.line.name} ({own.undefined} of {own.undefined + len(own.scores)})"
+            for own in lost
+        )
+        text += (
+            " Left out, as their Dice with all units is 0 and nothing can be divided by it, are draws of "
+            f"{', '.join(told)}: the mean over the others flatters."
+        )
     head = ["", "IQC", "Dice, all units", "p"]
     return TextTable(head, body, text)
 

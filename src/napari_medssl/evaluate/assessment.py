@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
@@ -23,6 +24,7 @@ __all__ = [
     "Assessment",
     "CkaResult",
     "Classification",
+    "Focus",
     "Likeness",
     "Neighbourhood",
     "Relatives",
@@ -55,7 +57,7 @@ class Neighbourhood(Config):
     """The evaluation paper's figure for that, which counts an image among its own neighbours."""
     between_groups: float | None = None
     """NQC with the neighbours in other groups (patients) alone: images of one group are alike whatever the features.
-    Unset where the project has no groups."""
+    Unset where no images belong together: neither by the project's groups nor as planes of one file."""
     expected_between_groups: float | None = None
     images: int
     classes: int
@@ -90,10 +92,10 @@ class Spread(Config):
 
 
 class Likeness(Config):
-    """How the annotated classes lie in the pixel features."""
+    """How the annotated classes lie in the pixel features; of images that did not teach the run, or a note says so."""
 
     balanced_accuracy: float
-    """Of a linear classifier of pixels, always tested on other images than it was fitted on."""
+    """Of a linear classifier of pixels, always tested on images of other groups (patients) than it was fitted on."""
     chance: float
     silhouette: float | None
     images: int
@@ -106,8 +108,8 @@ class Activation(Config):
     image: str
     label: str
     """The class."""
-    inside: float
-    """Share of the map's mass inside the annotated mask."""
+    inside: float | None
+    """Share of the map's mass inside the annotated mask; unset for a map that is 0 everywhere and looks at nothing."""
     area: float
     """Share of the annotated area that is inside it: what a map without focus would have."""
     file: str
@@ -115,6 +117,19 @@ class Activation(Config):
     top: int
     """Where in the image it begins, pixels: of large images it is the middle."""
     left: int
+
+
+class Focus(NamedTuple):
+    """The class activation maps of one class together."""
+
+    label: str
+    inside: float | None
+    """Mean share of the mass inside the mask, of the maps that have any; None where none has."""
+    area: float | None
+    """Mean share of the area inside it, of the same images."""
+    maps: int
+    empty: int
+    """Of these, such that are 0 everywhere: they have no share, and are in neither mean."""
 
 
 class CkaResult(Config):
@@ -193,8 +208,18 @@ class Assessment(Config):
             writer.writerows(self.rows())
         return paths
 
-    def rows(self) -> Iterator[tuple[str, str, float]]:
-        """Give every figure: measure, of what, value."""
+    def focus(self) -> Iterator[Focus]:
+        """Put the class activation maps of each class together."""
+        for label in dict.fromkeys(found.label for found in self.activations):
+            own = [found for found in self.activations if found.label == label]
+            shares = [(found.inside, found.area) for found in own if found.inside is not None]
+            inside, area = (
+                map(statistics.fmean, zip(*shares, strict=True)) if shares else (None, None)
+            )
+            yield Focus(label, inside, area, len(own), len(own) - len(shares))
+
+    def rows(self) -> Iterator[tuple[str, str, float | None]]:
+        """Give every figure: measure, of what, value; None for one that is not defined."""
         for part, title in (
             (self.neighbourhood, "neighbourhood"),
             (self.classification, "classes of images"),
@@ -250,15 +275,14 @@ class Assessment(Config):
                 f"classes of pixels by a linear classifier: balanced accuracy {pixels.balanced_accuracy:.3f}, chance "
                 f"{pixels.chance:.2f}{edge} ({pixels.images} images)"
             )
-        for label in dict.fromkeys(found.label for found in self.activations):
-            own = [found for found in self.activations if found.label == label]
-            inside, area = (
-                math.fsum(getattr(found, key) for found in own) / len(own)
-                for key in ("inside", "area")
-            )
+        for found in self.focus():
+            empty = f"{found.empty} of {found.maps} maps are empty"
+            if found.inside is None:
+                yield f"class activation inside {found.label}: {empty}"
+                continue
             yield (
-                f"class activation inside {label}: {inside:.3f} of its mass, {area:.3f} of the area "
-                f"({len(own)} images)"
+                f"class activation inside {found.label}: {found.inside:.3f} of its mass, {found.area:.3f} of the area "
+                f"({found.maps - found.empty} images{f'; {empty}' if found.empty else ''})"
             )
         if (cka := self.cka) is not None:
             stages = " ".join(f"{value:.3f}" for value in cka.stages)

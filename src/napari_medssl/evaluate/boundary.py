@@ -41,8 +41,9 @@ def hausdorff(
     Returns
     -------
     float
-        At least 0; 0 where both masks are empty, and infinite where one of them is: there is nothing
-        to measure to. Report a median over images, or how many are infinite, rather than a mean.
+        At least 0. Infinite where one of the masks is empty: there is nothing to measure to. NaN where both
+        are: there is no outline, so it is not known how well one would be found. Report a median over the
+        images with a finite distance, and how many are of either other kind, rather than a mean.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def hausdorff(
         raise MedsslError(f"percentile is {percentile}; it lies in (0, 100].")
     to_truth, to_prediction = _distances(prediction, truth, pixel_size)
     if not len(to_truth) and not len(to_prediction):
-        return 0.0
+        return float("nan")
     if not len(to_truth) or not len(to_prediction):
         return float("inf")
     return float(max(np.percentile(to_truth, percentile), np.percentile(to_prediction, percentile)))

@@ -203,7 +203,7 @@ def _best_pairs(found: Overlaps) -> Iterator[int]:
 
 
 def panoptic_quality(found: Overlaps) -> PanopticQuality:
-    """Score with the panoptic quality of one class of objects.
+    """Score with the panoptic quality of objects that are taken for one class.
 
     Objects match where their IoU is above .5, which at most one pair of each object can be.
 
@@ -214,7 +214,8 @@ def panoptic_quality(found: Overlaps) -> PanopticQuality:
 
     References
     ----------
-    Kirillov et al., "Panoptic segmentation", CVPR 2019, equations 1 and 2.
+    Kirillov et al., "Panoptic segmentation", CVPR 2019, equations 1 and 2. There it is computed for every class and
+    averaged over classes: of objects of several classes, give the overlaps of one class at a time.
     """
     if found.empty:
         return PanopticQuality(1.0, 1.0, 1.0)

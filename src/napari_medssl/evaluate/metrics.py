@@ -7,7 +7,6 @@ image scores 1 there: the prediction is right about it.
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +24,12 @@ from napari_medssl.evaluate.class_scores import (
     iou,
 )
 from napari_medssl.evaluate.intervals import Interval, bootstrap
-from napari_medssl.evaluate.objects import MEASURES, ObjectEvaluation
-from napari_medssl.evaluate.outlines import OutlineEvaluation, OutlineScore
+from napari_medssl.evaluate.objects import ObjectEvaluation
+from napari_medssl.evaluate.outlines import OutlineEvaluation
+from napari_medssl.evaluate.score_tables import write_csv
 from napari_medssl.evaluate.truth import TruthSource
 from napari_medssl.evaluate.volumes import VolumeEvaluation
-from napari_medssl.project.checkpoint import atomic, write_json
+from napari_medssl.project.checkpoint import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -62,7 +62,7 @@ class Evaluation(Config):
     intervals: dict[str, dict[str, Interval]] = Field(default_factory=dict)
     """Per class the 95% bootstrap intervals of the means of ``dice`` and ``iou``; empty where there is one unit."""
     grouped: bool = False
-    """Whether groups of images were drawn for the intervals; else images."""
+    """Whether groups of images (or files with their planes) were drawn for the intervals; else images."""
     iou_with_background: float | None = None
     """Mean over images and classes of IoU, background being one more class (with one class the "two-class mean IoU");
     unset where background was among the classes."""
@@ -76,6 +76,8 @@ class Evaluation(Config):
     """Groups of images, each counted as one volume, where they were asked for."""
     skipped: dict[str, str] = Field(default_factory=dict)
     """Images without a score, with the reason."""
+    partly: tuple[str, ...] = ()
+    """Scored images of whose truth some pixels have no label; these took no part."""
     notes: tuple[str, ...] = ()
     """What to keep in mind when reading the scores, in sentences."""
 
@@ -101,7 +103,7 @@ class Evaluation(Config):
             The classes to score, value to name; foreground (2) alone by default. Background, easy
             and large, is best left out.
         groups : mapping of str to str, optional
-            Image -> group (a patient), for intervals; an image without one is a group of its own.
+            Image -> group (a patient, a file of planes), for intervals; an image without one is a group of its own.
         run : str
             The run that predicted, for the record.
         objects : ObjectEvaluation, optional
@@ -118,7 +120,7 @@ class Evaluation(Config):
         """
         classes = dict(classes) if classes is not None else {FIRST_CLASS: "foreground"}
         left_out = dict(skipped or {})
-        scores, backgrounds = [], []
+        scores, backgrounds, partly = [], [], []
         for name, prediction, truth in pairs:
             if not truth.any():
                 left_out[name] = "its truth has no annotated pixel"
@@ -132,6 +134,8 @@ class Evaluation(Config):
             except MedsslError as error:
                 raise MedsslError(f"{name}: {error.message}", advice=error.advice) from error
             scores.append(ImageScore(image=name, classes=counted))
+            if not truth.all():
+                partly.append(name)
         if not scores or not classes:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
             raise MedsslError(
@@ -154,7 +158,8 @@ class Evaluation(Config):
             },
             objects=objects,
             skipped=left_out,
-            notes=tuple(notes),
+            partly=tuple(partly),
+            notes=(*notes, *_told(partly, len(scores))),
         )
 
     @property
@@ -224,20 +229,16 @@ class Evaluation(Config):
         """Write everything as JSON, atomically."""
         write_json(Path(path), self.model_dump(mode="json"))
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write one line per image and class, atomically; scores of objects stand in each line of their image."""
-        objects = {} if self.objects is None else {row.image: row for row in self.objects.images}
-        measures = list(MEASURES) if objects else []
-        outlines = self.outlines.images if self.outlines is not None else {}
-        drawn = list(OutlineScore.model_fields) if outlines else []
-        with atomic(Path(path)) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", "class", *ClassScore.model_fields, *drawn, *measures])
-            for row in self.images:
-                own = [getattr(objects[row.image], name) for name in measures]
-                for label, score in row.classes.items():
-                    edge = [getattr(outlines[row.image][label], name) for name in drawn]
-                    writer.writerow([row.image, label, *score.model_dump().values(), *edge, *own])
+    def to_csv(self, path: str | Path) -> tuple[Path, Path]:
+        """Write tidy tables of images and of pooled pixels; see `score_tables.write_csv`."""
+        return write_csv(self, Path(path))
+
+
+def _told(partly: list[str], count: int) -> Iterator[str]:
+    """Say that some of the scored images are not annotated as a whole."""
+    if partly:
+        of = f"{len(partly)} of {count} scored images are" if count > 1 else "The scored image is"
+        yield f"{of} only partly annotated: pixels without a label do not count."
 
 
 def _mean(scores: list[ImageScore], label: str) -> dict[str, float]:

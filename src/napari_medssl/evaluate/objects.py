@@ -1,4 +1,9 @@
-"""Scores of objects, image by image: AJI+, panoptic quality and F1."""
+"""Scores of objects, image by image: AJI+, panoptic quality and F1.
+
+Objects are matched whatever their class: a nucleus that was found but taken for one of another class counts as found
+here, and as wrong in the Dice of both classes. So panoptic quality is that of all objects as one class, where Kirillov
+et al. report the mean over classes.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +45,7 @@ class ObjectScore(Config):
     aji_plus: float
     """See `instances.aji_plus`."""
     panoptic_quality: float
-    """See `instances.panoptic_quality`."""
+    """Of all objects as one class; see `instances.panoptic_quality`."""
     f1: float
     """Of objects found at an overlap of .5; see `instances.detection`."""
     f1_over: tuple[float, ...]
@@ -98,7 +103,7 @@ class ObjectEvaluation(Config):
         pairs : iterable of (name, prediction, truth)
             Numbered objects of shape (Y, X) each, 0 is none. Read one after the other, so a generator saves memory.
         groups : mapping of str to str, optional
-            Image -> group (a patient), for intervals; an image without one is a group of its own.
+            Image -> group (a patient, a file of planes), for intervals; an image without one is a group of its own.
 
         Raises
         ------
@@ -126,7 +131,9 @@ class ObjectEvaluation(Config):
         true, predicted = (
             sum(getattr(row, n) for row in self.images) for n in ("true", "predicted")
         )
-        lines = [f"objects: {true} in the truth, {predicted} predicted"]
+        lines = [
+            f"objects: {true} in the truth, {predicted} predicted, matched whatever their class"
+        ]
         for name, told in MEASURES.items():
             plural = "image" if len(self.images) == 1 else "images"
             line = f"  mean {told} over {len(self.images)} {plural}: {self.mean[name]:.4f}"

@@ -146,27 +146,29 @@ def paired_difference(
     first, second = ({row.image: row for row in found.images} for found in (before, after))
     left_out = {name: f"{after.run} was not scored on it" for name in first if name not in second}
     left_out |= {name: f"{before.run} was not scored on it" for name in second if name not in first}
+    values = [_values(found, classes, measure) for found in (before, after)]
     shared = []
     for name in first:
         if name in second:
-            if _true(first[name], classes) == _true(second[name], classes):
-                shared.append(name)
-            else:
+            if _true(first[name], classes) != _true(second[name], classes):
                 left_out[name] = "its truth was another one"
+            elif not all(name in own for own in values):
+                left_out[name] = "its objects were not scored"
+            else:
+                shared.append(name)
     if len(shared) < FEWEST:
         raise MedsslError(
             f"{before.run} and {after.run} were scored on {len(shared)} images in common with the same truth;"
             f" a comparison needs {FEWEST}.",
             advice="Evaluate both on the same images, held out from both.",
         )
-    values = [_values(found, classes, measure) for found in (before, after)]
     pairs = [Pair(image=name, before=values[0][name], after=values[1][name]) for name in shared]
     units = [groups.get(pair.image, pair.image) for pair in pairs] if groups else None
     interval = bootstrap([pair.difference for pair in pairs], units)
     if interval is None:
         raise MedsslError(
-            "All images in common are of one group, which tells nothing of others.",
-            advice="Evaluate both on images of several groups.",
+            "All images in common are of one group (or file), which tells nothing of others.",
+            advice="Evaluate both on images of several groups or files.",
         )
     return PairedDifference(
         before=before.run,

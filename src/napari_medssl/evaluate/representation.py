@@ -229,7 +229,7 @@ def pair_similarity(
     return PairSimilarity(float((a * b).sum(1).mean()), (everything - within) / pairs)
 
 
-def mass_inside(activation: ArrayLike, mask: NDArray[np.bool_]) -> float:
+def mass_inside(activation: ArrayLike, mask: NDArray[np.bool_]) -> float | None:
     """Give the share of a class activation map that lies inside a mask.
 
     Parameters
@@ -241,8 +241,8 @@ def mass_inside(activation: ArrayLike, mask: NDArray[np.bool_]) -> float:
 
     Returns
     -------
-    float
-        In [0, 1]; 0 for a map that is 0 everywhere: it looks at nothing.
+    float or None
+        In [0, 1]; None for a map that is 0 everywhere: it looks at nothing, neither inside nor outside.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def mass_inside(activation: ArrayLike, mask: NDArray[np.bool_]) -> float:
             f"An activation map has values of 0 or more and the mask's shape; {mass.shape}, {mask.shape}."
         )
     total = float(mass.sum())
-    return float(mass[mask.astype(bool)].sum()) / total if total > 0 else 0.0
+    return float(mass[mask.astype(bool)].sum()) / total if total > 0 else None
 
 
 def _checked(classes: Sequence[str]) -> NDArray[Any]:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
-from napari_medssl.evaluate.splits import alike_by_hash, perceptual_hash, turned_hashes
 from napari_medssl.project import Project, Run
-from napari_medssl.project.images import UnreadableImageError, split_plane
+from napari_medssl.project.images import split_plane
 from napari_medssl.project.listing import is_project
 from napari_medssl.project.paths import given, is_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["Taught", "lineage", "remarks", "taught"]
-
-T = TypeVar("T")
-
-MOST = 3
-"""Images that are named in a sentence, or in one each."""
+__all__ = ["Taught", "lineage", "taught"]
 
 
 class Taught(Config):
@@ -37,7 +28,8 @@ class Taught(Config):
     image that was at hand when the network was trained, which is honest where the same holds in use; else they
     flatter."""
     unknown: tuple[str, ...] = ()
-    """Runs and files in the ancestry of which it is not known what they have learned from."""
+    """Runs and files in the ancestry of which it is not known whether they have learned from images of the project:
+    what is gone, what was made elsewhere, and runs of another project with none of these files, but maybe copies."""
 
 
 def taught(project: Project, run: Run) -> Taught:
@@ -45,7 +37,8 @@ def taught(project: Project, run: Run) -> Taught:
 
     Follows the runs that a run started from. Pretraining sees all images of its project, and so does a
     fine-tune with a mean teacher or with batch statistics measured anew; those that are there now count, also
-    where some came later. A run of another project counts by its files where both have the same ones.
+    where some came later. A run of another project counts by its files where both have the same ones; where they have
+    none in common, copies may have taught it, and it is `Taught.unknown`.
 
     Parameters
     ----------
@@ -71,6 +64,9 @@ def taught(project: Project, run: Run) -> Taught:
         if network.get("encoder_weights") == "file" and not ancestor.job.get("from_run"):
             unknown.append(str(network.get("weights_file")))
         names = _own_names(project, home)
+        if not names:
+            unknown.append(name)
+            continue
         if _sees_all(ancestor):
             seen.update(names.values())
         if ancestor.kind == "pretrain":
@@ -139,57 +135,3 @@ def _own_names(project: Project, home: Project) -> dict[str, str]:
 def _place(project: Project, name: str) -> tuple[Path, tuple[int, ...]]:
     file, index = split_plane(name)
     return (project.image_root / file).resolve(), index
-
-
-def remarks(project: Project, known: Taught, names: Iterable[str]) -> tuple[str, ...]:
-    """Say, in sentences, what makes a test on these images less than strict.
-
-    That is: images all but equal to one that taught with its annotation (by hash, turned and mirrored ones too;
-    so neighbouring slices of one patient as well), images that training saw without it, and ancestors of which
-    nothing is known.
-
-    Parameters
-    ----------
-    project : Project
-        Whose images they are.
-    known : Taught
-        What the tested run has learned from.
-    names : iterable of str
-        The images it is tested on; none of `known.annotated`.
-    """
-    tested = list(names)
-    before, lost = _hashes(project, known.annotated, perceptual_hash)
-    now, missed = _hashes(project, tested, turned_hashes)
-    found = alike_by_hash(before, now)
-    told = [
-        f"{pair.tested} is all but a copy of {pair.taught}, on which the run was fine-tuned."
-        for pair in found[:MOST]
-    ]
-    if len(found) > MOST:
-        told.append(
-            f"{len(found)} of {len(tested)} scored images are all but copies of images that taught: split by group."
-        )
-    if lost or missed:
-        told.append(f"Not compared, as they cannot be read: {', '.join([*lost, *missed][:MOST])}.")
-    if seen := known.seen & set(tested):
-        told.append(
-            f"{len(seen)} of {len(tested)} scored images were seen, without annotation, in training."
-        )
-    if known.unknown:
-        told.append(
-            f"It is not known what {', '.join(known.unknown)} learned from, so the scores may flatter."
-        )
-    return tuple(told)
-
-
-def _hashes(
-    project: Project, names: Iterable[str], of: Callable[[NDArray[np.float32]], T]
-) -> tuple[dict[str, T], list[str]]:
-    """Hash the images of a project; gives also the names of those that cannot be read."""
-    hashes, lost = {}, []
-    for name in sorted(set(names) & set(project.images)):
-        try:
-            hashes[name] = of(project.planes(name))
-        except (UnreadableImageError, OSError):
-            lost.append(name)
-    return hashes, lost

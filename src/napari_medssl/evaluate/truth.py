@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
@@ -11,6 +11,7 @@ from napari_medssl.evaluate.taught import taught
 from napari_medssl.instances.known import known_objects
 from napari_medssl.project import MasksAs, Project, Run, Truth, load_truth
 from napari_medssl.project.paths import given, relative_posix
+from napari_medssl.project.units import related
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
     from napari_medssl.instances.known import Known
 
-__all__ = ["AnnotationTruth", "TruthSource", "held_out"]
+__all__ = ["AnnotationTruth", "HeldOut", "OnlyRelatedError", "TruthSource", "Units", "held_out"]
+
+Units = Literal["group", "image"]
+"""What is kept apart from what taught: groups (files of planes, where there are none), or single images."""
 
 
 class AnnotationTruth(Mapping[str, "NDArray[np.uint16]"]):
@@ -54,6 +58,10 @@ class AnnotationTruth(Mapping[str, "NDArray[np.uint16]"]):
     def has_objects(self) -> bool:
         """Whether any object was drawn, or imported."""
         return bool(self._project.objects.stored())
+
+    def partly(self, name: str) -> bool:
+        """Whether some pixels of an image have no label; told without reading them."""
+        return 0 in self._project.annotations.counts(name)
 
     def numbers_all(self, name: str) -> bool:
         """Whether every pixel of an image has a label, and every pixel of a class an object."""
@@ -106,10 +114,48 @@ class TruthSource(Config):
         return load_truth(project, folder, masks_as=self.masks_as)
 
 
+class HeldOut(NamedTuple):
+    """Images that have truth, parted."""
+
+    scored: tuple[str, ...]
+    """Those that can test a run."""
+    learned: tuple[str, ...]
+    """Those on which it, or one it descends from, was fine-tuned."""
+    related: tuple[str, ...]
+    """Others of a group or file that it was fine-tuned on; `scored`, too, where only single images are kept apart."""
+
+
+class OnlyRelatedError(MedsslError):
+    """Whatever could be scored is of a group or file from which a run has learned."""
+
+    def __init__(self, run: str, count: int) -> None:
+        super().__init__(
+            f"{run} was fine-tuned on images of the same group or file as {_all_of(count)}, so a score would say"
+            " little about new ones.",
+            advice='Give truth of other groups or files. Or have them scored all the same (units "image"): the scores'
+            " will flatter.",
+        )
+        self.count = count
+        """How many images these are."""
+
+
+def _all_of(count: int) -> str:
+    return (
+        "the only image that could be scored"
+        if count == 1
+        else f"all {count} images that could be scored"
+    )
+
+
 def held_out(
-    project: Project, run: Run, names: Iterable[str], truth: Mapping[str, object]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Part the images that have truth into those that can test a run, and those that taught it.
+    project: Project,
+    run: Run,
+    names: Iterable[str],
+    truth: Mapping[str, object],
+    *,
+    units: Units = "group",
+) -> HeldOut:
+    """Part the images that have truth into those that can test a run, and those that cannot.
 
     Parameters
     ----------
@@ -121,16 +167,14 @@ def held_out(
         The images in question.
     truth : mapping
         Image -> labels; only which images it has is looked at.
-
-    Returns
-    -------
-    tuple of str
-        Images to score.
-    tuple of str
-        Images on which the run, or one it descends from, was fine-tuned.
+    units : {"group", "image"}
+        With "group" an image does not test either where another one of its group taught, or (without a group) another
+        plane of its file: images of one patient are alike. With "image" it does, and its score flatters.
 
     Raises
     ------
+    OnlyRelatedError
+        If some would be left with `units` "image" alone.
     MedsslError
         If none of the images has truth, or all that have it taught.
     """
@@ -140,12 +184,17 @@ def held_out(
             "None of these images has a mask, or annotations, to be compared with.",
             advice="Masks are found by image name.",
         )
-    learned = taught(project, run).annotated
-    honest = tuple(name for name in known if name not in learned)
-    if not honest:
-        raise MedsslError(
-            f"{run.name} was fine-tuned on every image that could be scored, so a score would say how well they"
-            " were learned by heart.",
-            advice="Give true masks of other images, or fine-tune on fewer (images).",
-        )
-    return honest, tuple(name for name in known if name in learned)
+    taught_by = taught(project, run).annotated
+    learned = tuple(name for name in known if name in taught_by)
+    beside = related(project, taught_by, known)
+    left_out = {*learned, *(beside if units == "group" else ())}
+    scored = tuple(name for name in known if name not in left_out)
+    if scored:
+        return HeldOut(scored, learned, beside)
+    if beside:
+        raise OnlyRelatedError(run.name, len(beside))
+    raise MedsslError(
+        f"{run.name} was fine-tuned on every image that could be scored, so a score would say how well they"
+        " were learned by heart.",
+        advice="Give true masks of other images, or fine-tune on fewer (images).",
+    )

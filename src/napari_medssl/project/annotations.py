@@ -36,6 +36,8 @@ class _Header(NamedTuple):
     done: bool
     image: Fingerprint | None
     """Of the image when it was first annotated; unknown in older files."""
+    origins: tuple[str, ...] = ()
+    """Runs of which predictions were taken over."""
 
     @property
     def status(self) -> Status:
@@ -57,6 +59,7 @@ class Annotations(ImageFiles):
         super().__init__(project, "labels")
         self._headers: dict[str, _Header] = {}
         self._damaged: dict[str, str] = {}
+        self._taken: dict[str, frozenset[str]] = {}  # runs, which the next write keeps
 
     def read(self, name: str) -> NDArray[np.uint16]:
         """Read the labels of an image.
@@ -168,6 +171,18 @@ class Annotations(ImageFiles):
         changed = self._project.fingerprints.changed(seen)
         return tuple(name for name in seen if name in changed)
 
+    def take_from(self, name: str, run: str) -> None:
+        """Remember that a prediction of a run is being taken into the labels of an image.
+
+        It is kept with the labels from the next time on that they are stored, until they are empty.
+        """
+        self._taken[name] = self._taken.get(name, frozenset()) | {run}
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        """Give the runs whose predictions were taken into the stored labels of an image, as `take_from` was told."""
+        stored = self._stored(name)
+        return stored.origins if stored is not None else ()
+
     def accept_image(self, name: str) -> None:
         """Say that the labels of an image fit it although it changed.
 
@@ -194,6 +209,13 @@ class Annotations(ImageFiles):
     ) -> None:
         counts = {str(value): n for value, n in counts_of(labels).items()}
         note: dict[str, Any] = {"counts": counts, "done": done}
+        if labels.any():
+            stored = self._stored(name)
+            before = stored.origins if stored is not None else ()
+            if origins := self._taken.get(name, frozenset()).union(before):
+                note["taken_from"] = sorted(origins)
+        else:
+            self._taken.pop(name, None)
         if image is not None:
             (size, mtime), digest = image
             note |= {"image_sha256": digest, "image_size": size, "image_mtime": mtime}
@@ -201,18 +223,24 @@ class Annotations(ImageFiles):
 
     def _first_image(self, name: str) -> Fingerprint | None:
         """Give the fingerprint that the labels of an image keep, or that of the image as it is now."""
-        path = self.path(name)
-        if path.is_file():
-            try:
-                header = self._header(name, identity_of(path))
-            except MedsslError:
-                header = None  # damaged, and about to be replaced
-            if header is not None and header.image is not None and header.status != "none":
-                return header.image
+        stored = self._stored(name)
+        if stored is not None and stored.image is not None:
+            return stored.image
         try:
             return self._project.fingerprints.of(name)
         except (OSError, MedsslError):
             return None  # gone or damaged meanwhile: strokes are stored all the same
+
+    def _stored(self, name: str) -> _Header | None:
+        """Tell of the labels of an image; None where there are none, or the file is damaged and says nothing."""
+        path = self.path(name)
+        if not path.is_file():
+            return None
+        try:
+            header = self._header(name, identity_of(path))
+        except MedsslError:
+            return None
+        return header if header.status != "none" else None
 
     def _status(self, name: str, identity: Identity) -> Status:
         try:
@@ -242,7 +270,8 @@ def _read_header(path: Path, identity: Identity) -> _Header:
         if "image_sha256" in note:
             seen = int(note["image_size"]), int(note["image_mtime"])
             image = (seen, str(note["image_sha256"]))
-        return _Header(identity, counts, bool(note["done"]), image)
+        origins = tuple(str(run) for run in note.get("taken_from", ()))
+        return _Header(identity, counts, bool(note["done"]), image, origins)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise MedsslError(f"The label file {path} is damaged: its note is {note}.") from error
 

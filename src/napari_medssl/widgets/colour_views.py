@@ -158,8 +158,12 @@ class ColoursSection(QWidget):
 
         def work(progress: Progress) -> Colouring:
             from napari_medssl.explore.colouring import Colouring  # scikit-learn takes a second
+            from napari_medssl.explore.labelled import MOST_IMAGES, evenly
 
-            labels = ((name, project.annotations.read(name)) for name in annotated)
+            stored = [name for name in annotated if name in store.index.images]
+            labels = (
+                (name, project.annotations.read(name)) for name in evenly(stored, MOST_IMAGES)
+            )
             return Colouring.of(store, kind, clusters=clusters, labels=labels, progress=progress)
 
         def fitted(colouring: Colouring) -> None:

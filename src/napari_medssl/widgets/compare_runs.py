@@ -92,8 +92,8 @@ class CompareSection(QWidget):
         self.runs.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.separability = QCheckBox()
         self.separability.setToolTip(
-            "A linear probe on the features of your annotated pixels, always tested on other images than it was\n"
-            "fitted on: how well a straight line separates the classes as this network sees them."
+            "A linear probe on the features of your annotated pixels, always tested on images of other groups than it\n"
+            "was fitted on: how well a straight line separates the classes as this network sees them."
         )
         self.separability.setChecked(True)
         self.compare_button = QPushButton("Compare")
@@ -128,10 +128,14 @@ class CompareSection(QWidget):
         if session.image_layer is None or session.project is None or self._why_not():
             return
         self._known, self._probe = {}, None  # all is asked anew: the files may have changed
-        annotated = self._annotated()
-        if self.separability.isChecked() and len(annotated) > 1:
-            self._probe = CompareProbe(session, session.project, annotated, self._say)
-        self._begin(self._networks_of(self.chosen))
+        networks = self._networks_of(self.chosen)
+        if self.separability.isChecked() and self._annotated() > 1:
+            names = {network.state.run for network in networks}
+            runs = tuple(run for run in session.usable_runs if run.name in names)
+            self._probe = CompareProbe(session, session.project, runs, self._say)
+        self._begin(networks)
+        if self._probe is not None:
+            self._probe.choose(self._on_chosen)
 
     def _begin(self, networks: tuple[Network, ...]) -> None:
         """Show pictures of the open image."""
@@ -161,9 +165,13 @@ class CompareSection(QWidget):
         self._draw()
         self._features.ask(wanted)
 
+    def _on_chosen(self, probe: CompareProbe) -> None:
+        if probe is self._probe:
+            self._gather()
+
     def refresh(self) -> None:
         """Show what is true now."""
-        annotated = len(self._annotated())
+        annotated = self._annotated()
         self.separability.setText(f"Separability, of {annotated} annotated images")
         self.separability.setEnabled(annotated > 1)
         self.compare_button.setEnabled(not self._why_not())
@@ -201,10 +209,9 @@ class CompareSection(QWidget):
         query = self._explorer.query
         return tuple(dict.fromkeys((self._image, *(query.images if query is not None else ()))))
 
-    def _annotated(self) -> tuple[str, ...]:
-        from napari_medssl.explore.labelled import MOST_IMAGES
-
-        return self._session.overview.annotated.images[:MOST_IMAGES]
+    def _annotated(self) -> int:
+        """Give how many images there are to take pixels from."""
+        return len(self._session.overview.annotated.images)
 
     def _networks_of(self, states: Iterable[RunState]) -> tuple[Network, ...]:
         """Look at the networks as they are now; those of deleted runs are left out."""

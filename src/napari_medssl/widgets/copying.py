@@ -50,6 +50,8 @@ class Source:
     """What it is, for sentences."""
     kept: Path | Labels
     """The file of a stored prediction, or the layer of the live one."""
+    run: str | None = None
+    """The run that made it; None for the live one, which learns from the annotations themselves."""
 
     def as_it_is(self) -> Callable[[], NDArray[np.uint16]]:
         """Return what gives the label values (Y, X) of this moment; to be called in a background thread."""
@@ -85,7 +87,7 @@ def source_of(annotator: Annotator) -> Source | None:
     if run is None:
         return None
     path = project.prediction_path(run, name)
-    return Source(run, path) if path.is_file() else None
+    return Source(run, path, run) if path.is_file() else None
 
 
 def why_no_prediction(annotator: Annotator) -> str:
@@ -160,13 +162,13 @@ def _take(
 
     annotator.session.background(
         work,
-        on_result=partial(_fill, annotator, _open(annotator), source.words, annotator.overwrite),
+        on_result=partial(_fill, annotator, _open(annotator), source, annotator.overwrite),
         doing=f"reading the prediction of {annotator.image}",
     )
 
 
 def _fill(
-    annotator: Annotator, asked: _Open, words: str, overwrite: bool, found: _Taken | str
+    annotator: Annotator, asked: _Open, source: Source, overwrite: bool, found: _Taken | str
 ) -> None:
     layer = annotator.layer
     if layer is None or _open(annotator) != asked:  # another image is open by now
@@ -182,9 +184,12 @@ def _fill(
     wanted = region & known
     if not overwrite:
         wanted &= layer.data == 0
+    project, name = asked
+    if source.run is not None and project is not None and name is not None and wanted.any():
+        project.annotations.take_from(name, source.run)  # before it is saved
     count = change_pixels(layer, np.where(wanted, prediction, layer.data))
     left_out = f" {removed:,} pixels of removed classes were left out." if removed else ""
     if not count:
         annotator.say(f"Nothing to take: all of it is annotated already.{left_out}")
         return
-    annotator.say(f"{count:,} pixels taken from {words}. Ctrl+Z undoes it.{left_out}")
+    annotator.say(f"{count:,} pixels taken from {source.words}. Ctrl+Z undoes it.{left_out}")

@@ -20,6 +20,7 @@ from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.evaluated import read_evaluation
 from napari_medssl.evaluate.paired import PAIRED, PairedDifference, paired_difference
 from napari_medssl.events import Done
+from napari_medssl.project.units import units_of
 from napari_medssl.widgets.one_by_one import OneByOne
 from napari_medssl.widgets.pair_views import DifferencePlot, PairTable
 from napari_medssl.widgets.rows import row
@@ -222,7 +223,7 @@ class EvaluatedRuns(QWidget):
 
 
 def _read(project: Project) -> _Known:
-    known = _Known({}, project.groups(), {})
+    known = _Known({}, units_of(project), {})
     for run in project.runs():
         try:
             scores = read_evaluation(run)

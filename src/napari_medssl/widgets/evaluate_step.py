@@ -174,6 +174,7 @@ class EvaluateStep(QWidget):
             "project": str(project.path),
             "run": run,
             "report": str(project.run(run).path / REPORT),
+            "units": self._evaluations.units,
             **self.options.fields(),
         }
         self.evaluate.setEnabled(False)  # until it has begun: a double click is one

@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.assessment import Assessment, read_assessments
 from napari_medssl.evaluate.evaluated import EVALUATION, REPORT, changed_since, read_evaluation
-from napari_medssl.evaluate.truth import AnnotationTruth, held_out
+from napari_medssl.evaluate.truth import AnnotationTruth, OnlyRelatedError, held_out
 from napari_medssl.events import Done
 from napari_medssl.project.masks import find_masks
 from napari_medssl.widgets.one_by_one import OneByOne
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.evaluate import Evaluation
     from napari_medssl.evaluate.class_scores import Labels
+    from napari_medssl.evaluate.truth import Units
     from napari_medssl.events import AnyEvent
     from napari_medssl.project import Project
     from napari_medssl.widgets.session import Session
@@ -37,6 +38,12 @@ class Plan(NamedTuple):
     """Images with truth that the run was fine-tuned on."""
     without: int
     """Images without truth."""
+    related: int = 0
+    """Images with truth of a group or file that the run was fine-tuned on, besides those of `taught`."""
+    units: Units = "group"
+    """With "image", `related` ones are scored, too."""
+    partly: int = 0
+    """Scored images with pixels that nobody annotated; masks are not looked at for that."""
     refused: str = ""
     """Why nothing can be scored, in a sentence or two; empty if something can."""
 
@@ -48,12 +55,31 @@ class Plan(NamedTuple):
         left_out = []
         if self.taught:
             left_out.append(f"{self.taught} used for training")
+        if self.related and self.units == "group":
+            left_out.append(f"{self.related} of the same group or file as those")
         if self.without:
             left_out.append(
                 f"{self.without} {'without a mask' if masks else 'that nobody annotated'}"
             )
-        rest = f"; not {' and '.join(left_out)}" if left_out else ""
-        return f"{self.scored} {plural} will be scored{rest}."
+        rest = f"; not {_enumerated(left_out)}" if left_out else ""
+        sentences = [f"{self.scored} {plural} will be scored{rest}."]
+        if self.partly:
+            sentences.append(
+                f"{_of_those(self.partly)} only partly annotated: pixels without a label do not count."
+            )
+        if self.related and self.units == "image":
+            sentences.append(
+                f"{_of_those(self.related)} of a group or file used for training: their scores flatter."
+            )
+        return " ".join(sentences)
+
+
+def _of_those(count: int) -> str:
+    return f"{count} of them {'is' if count == 1 else 'are'}"
+
+
+def _enumerated(parts: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 class _Stored(NamedTuple):
@@ -79,7 +105,7 @@ class Evaluations(PerSession):
     changed = Signal()
     """`run`, `evaluation`, `assessments`, `report` or `outdated` differ."""
     plan_changed = Signal()
-    """`truth` or `plan` differ."""
+    """`truth`, `units` or `plan` differ."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -95,6 +121,8 @@ class Evaluations(PerSession):
         """Scored images whose annotation or prediction was written after the scores."""
         self.truth: Path | None = None
         """Folder of masks to compare with; None for the annotations that the run did not learn from."""
+        self.units: Units = "group"
+        """Whether whole groups (or files) that taught are left out, or single images alone."""
         self.plan: Plan | None = None
         """What an evaluation would score; None while that is being found out."""
         self._project: Project | None = None
@@ -120,7 +148,7 @@ class Evaluations(PerSession):
         session = self._session
         if (session.project, session.current_run) != (self._project, self.run):
             if session.project is not self._project:
-                self.truth = None
+                self.truth, self.units = None, "group"
             self._project, self.run = session.project, session.current_run
             self.evaluation, self.assessments, self.report, self.outdated = None, (), None, ()
             self.changed.emit()
@@ -130,6 +158,11 @@ class Evaluations(PerSession):
     def compare_with(self, folder: str | Path | None) -> None:
         """Take the masks of this folder as truth, or (None) the annotations; returns at once."""
         self.truth = None if folder is None else Path(folder)
+        self._make_plan()
+
+    def keep_apart(self, units: Units) -> None:
+        """Leave out whole groups (or files) that taught, or the images that taught alone; returns at once."""
+        self.units = units
         self._make_plan()
 
     def open_truth(self, evaluation: Evaluation) -> Mapping[str, Labels]:
@@ -176,7 +209,7 @@ class Evaluations(PerSession):
         self._reading.start(lambda: _stored(project, run), on_result=show, on_failed=failed)
 
     def _make_plan(self) -> None:
-        project, run, folder = self._project, self.run, self.truth
+        project, run, folder, units = self._project, self.run, self.truth, self.units
         if not self._watched or self._planning.postponed():
             return
         if self.plan is not None:
@@ -186,7 +219,8 @@ class Evaluations(PerSession):
             return
 
         def show(plan: Plan) -> None:
-            if (self._project, self.run, self.truth) == (project, run, folder):
+            asked = (self._project, self.run, self.truth, self.units)
+            if asked == (project, run, folder, units):
                 self.plan = plan
                 self.plan_changed.emit()
 
@@ -194,7 +228,7 @@ class Evaluations(PerSession):
             self._session.show_error(error, doing="looking which images can be scored")
 
         self._planning.start(
-            lambda: _planned(project, run, folder),
+            lambda: _planned(project, run, folder, units),
             on_result=show,
             on_failed=failed,
             lane="advising",
@@ -220,15 +254,20 @@ def _stored(project: Project, name: str) -> _Stored:
         return _Stored(evaluation, (), report, outdated, error)
 
 
-def _planned(project: Project, name: str, folder: Path | None) -> Plan:
+def _planned(project: Project, name: str, folder: Path | None, units: Units) -> Plan:
     try:
+        annotations = AnnotationTruth(project)
         truth: Mapping[str, object] = (
-            AnnotationTruth(project)
+            annotations
             if folder is None
             else find_masks(project.images, folder, image_root=project.image_root)
         )
-        scored, taught = held_out(project, project.run(name), project.images, truth)
+        run = project.run(name)
+        scored, taught, related = held_out(project, run, project.images, truth, units=units)
+        partly = sum(map(annotations.partly, scored)) if folder is None else 0
+    except OnlyRelatedError as error:
+        return Plan(0, 0, 0, related=error.count, refused=error.message)
     except MedsslError as error:  # the engine would say the same
         return Plan(0, 0, 0, refused=str(error))
-    without = len(project.images) - len(scored) - len(taught)
-    return Plan(len(scored), len(taught), without)
+    without = len(project.images) - len({*scored, *taught, *related})
+    return Plan(len(scored), len(taught), without, len(related), units, partly)

@@ -252,11 +252,12 @@ class MoreAnnotations(QWidget):
 
 def _ask(project: Project, run: Run) -> _Question:
     from napari_medssl.evaluate.learning_curve import evaluated_runs, untaught
+    from napari_medssl.project.units import units_of
 
     damaged = project.annotations.damaged()
     images = tuple(name for name in project.annotations.annotated() if name not in damaged)
     return _Question(
-        project, untaught(project, run), images, project.groups(), evaluated_runs(project)
+        project, untaught(project, run), images, units_of(project), evaluated_runs(project)
     )
 
 

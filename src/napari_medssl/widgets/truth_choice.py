@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_medssl.widgets.evaluations import Evaluations
 from napari_medssl.widgets.theme import set_role
@@ -22,7 +22,7 @@ _CHOOSE = "Choose a folder of masks ..."
 
 
 class TruthChoice(QWidget):
-    """A choice, and a sentence about the images that would be scored.
+    """A choice, a sentence about the images that would be scored, and whether those beside what taught are.
 
     Parameters
     ----------
@@ -46,12 +46,19 @@ class TruthChoice(QWidget):
         self.plan = QLabel()
         self.plan.setWordWrap(True)
         self.plan.setTextFormat(Qt.TextFormat.PlainText)
+        self.related = QCheckBox("Score that group or file, too")
+        self.related.setToolTip(
+            "Images of one group (a patient) and planes of one file are alike: where some taught, the scores of the"
+            " others flatter"
+        )
+        self.related.hide()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        for part in (self.box, self.plan):
+        for part in (self.box, self.plan, self.related):
             column.addWidget(part)
         self.box.activated.connect(self._on_chosen)
+        self.related.clicked.connect(self._on_related)
         self._evaluations.plan_changed.connect(self.refresh)
         self._evaluations.changed.connect(self.refresh)
         self.refresh()
@@ -82,12 +89,17 @@ class TruthChoice(QWidget):
             )
         else:
             self.plan.setText(plan.text(masks=truth is not None))
+            self.related.setVisible(plan.related > 0)
+        self.related.setChecked(self._evaluations.units == "image")
         set_role(self.plan, "warning" if plan is not None and plan.refused else "hint")
 
     def use_folder(self, folder: str | Path) -> None:
         """Take the masks of this folder as truth; returns at once."""
         self._evaluations.compare_with(folder)
         self.refresh()
+
+    def _on_related(self, wanted: bool) -> None:
+        self._evaluations.keep_apart("image" if wanted else "group")
 
     def _on_chosen(self) -> None:
         chosen = self.box.currentData()

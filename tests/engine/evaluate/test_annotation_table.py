@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
+import napari_medssl
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.annotation_table import iqc_table, iqcs, mean_ranks
 from napari_medssl.evaluate.report.efficiency import findings
-from napari_medssl.evaluate.results import Row
+from napari_medssl.evaluate.results import Row, Table
 
 
 def rows(arm: str, downstream: str, scores: dict[int, list[float]], *, plain: bool) -> list[Row]:
@@ -90,6 +93,27 @@ def test_ranks_over_projects() -> None:
         assert found == {"scratch": pytest.approx(5 / 3), "dicoh": pytest.approx(4 / 3)}
     with pytest.raises(MedsslError, match="results of a have nothing to rank by"):
         mean_ranks(projects, downstream="probe")
+
+
+def test_ranks_from_the_files_of_experiments(tmp_path: Path) -> None:
+    both = (("scratch", SCRATCH, True), ("dicoh", PRETRAINED, False))
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        table = Table(tmp_path / place / "results.csv")
+        for arm, scores, plain in both:
+            table.add(rows(arm, "full", scores, plain=plain))
+    paths = [tmp_path / place / "results.csv" for place in ("here", "there")]
+    assert list(napari_medssl.mean_ranks(paths, by="dice").items()) == [
+        ("dicoh", 1),
+        ("scratch", 2),
+    ]
+    with pytest.raises(MedsslError, match="not of an experiment over annotation rates"):
+        napari_medssl.mean_ranks(paths)
+    for path in paths:
+        path.with_name("plan.json").write_text('{"rates": [0.1, 0.4]}')
+    assert napari_medssl.mean_ranks(paths) == {"dicoh": 1, "scratch": 2}
+    with pytest.raises(MedsslError, match="There is no file"):
+        napari_medssl.mean_ranks([tmp_path / "results.csv"])
 
 
 def test_findings_tell_apart_only_what_draws_tell_apart() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.boundary import hausdorff, surface_dice
+from napari_medssl.evaluate.outlines import OutlineEvaluation
 
 
 def outline(mask: np.ndarray, pixel_size: tuple[float, ...]) -> np.ndarray:
@@ -59,11 +60,26 @@ def test_a_shifted_square_by_hand() -> None:
 
 def test_empty_masks() -> None:
     nothing, something = np.zeros((5, 5), bool), np.eye(5, dtype=bool)
-    assert hausdorff(nothing, nothing) == 0
+    assert np.isnan(hausdorff(nothing, nothing))
     assert surface_dice(nothing, nothing, tolerance=1) == 1
     for pair in ((nothing, something), (something, nothing)):
         assert hausdorff(*pair) == float("inf")
         assert surface_dice(*pair, tolerance=1e9) == 0
+
+
+def test_images_without_an_outline_do_not_hide_those_that_were_missed() -> None:
+    empty, cell = np.ones((9, 9), int), np.ones((9, 9), int)
+    cell[2:6, 2:6] = 2
+    slices = [(f"empty {n}", empty, empty) for n in range(6)]
+    slices += [(f"missed {n}", empty, cell) for n in range(5)]
+    found = OutlineEvaluation.of(slices, classes={2: "cell"}, tolerance=1)
+    assert found.median_hd95 == {"cell": None}
+    assert (found.undefined, found.absent) == ({"cell": 5}, {"cell": 6})
+    assert "no distance in 5 where prediction or truth alone has the class" in found.lines()[1]
+    assert "no distance in 6 where neither has it" in found.lines()[1]
+    slices.append(("off", np.roll(cell, 2, axis=0), cell))
+    found = OutlineEvaluation.of(slices, classes={2: "cell"}, tolerance=1)
+    assert found.median_hd95 == {"cell": 2}
 
 
 def test_what_is_refused() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate import Evaluation
+from napari_medssl.evaluate.objects import ObjectEvaluation
 from napari_medssl.evaluate.paired import paired_difference
 
 TRUTH = np.ones((20, 20), np.uint16)
@@ -59,6 +60,16 @@ def test_only_images_with_the_same_truth_count() -> None:
     assert {pair.image for pair in found.images} == {"a", "b", "c"}
     assert found.left_out == {"d": "its truth was another one", "e": "new was not scored on it"}
     assert "neither is surely better" in found.sentence()
+    objects = [
+        ObjectEvaluation.of([(name, TRUTH == 2, TRUTH == 2) for name in names])
+        for names in ("abce", "abcd")
+    ]
+    counted = [
+        before.model_copy(update={"objects": own}) for own in objects
+    ]  # of d and e, objects of one alone were scored
+    found = paired_difference(*counted, measure="f1")
+    assert {pair.image for pair in found.images} == {"a", "b", "c"}
+    assert found.left_out == dict.fromkeys("de", "its objects were not scored")
     with pytest.raises(MedsslError, match="2 images in common"):
         paired_difference(before, evaluation("new", {"a": 1, "b": 1, "x": 1}))
     with pytest.raises(MedsslError, match="without objects"):

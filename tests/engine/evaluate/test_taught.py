@@ -10,8 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from napari_medssl.evaluate.taught import remarks, taught
-from napari_medssl.project import Project, Run
+from napari_medssl.evaluate.remarks import remarks, taken_over
+from napari_medssl.evaluate.taught import taught
+from napari_medssl.explore.store import Entry, Index, file_of, index_path, store_path
+from napari_medssl.project import PatternRule, Project, Run
+from napari_medssl.project.listing import identity_of
 
 NETWORK = {"encoder_weights": "none", "weights_file": None}
 
@@ -67,9 +70,9 @@ def test_what_is_not_known_is_said(
     assert taught(project, foreign).unknown == ("moco.safetensors",)
     copied = Run(shutil.copytree(foreign.path, tmp_path / "from-the-cluster"))
     assert taught(project, copied).unknown == ("from-the-cluster",)
-    told = remarks(project, taught(project, gone), names[1:])
-    assert told == (
-        "It is not known what 20200101-medsass-01 learned from, so the scores may flatter.",
+    assert remarks(project, gone, names[1:]) == (
+        "It is not known whether 20200101-medsass-01 learned from these images, or copies of them, so the scores may"
+        " flatter.",
     )
 
 
@@ -80,7 +83,10 @@ def test_a_run_of_another_project_on_the_same_files(
     assert taught(project, make(same, "finetune", images=[names[1]])).annotated == {names[1]}
     shutil.copytree(nuclei_folder / "images", tmp_path / "copies")
     other = Project.create(tmp_path / "copies", project=tmp_path / "other")
-    assert taught(project, make(other, "finetune", images=[names[1]])).annotated == set()
+    run = make(other, "finetune", images=[names[1]])
+    found = taught(project, run)
+    assert found.annotated == found.seen == set()
+    assert found.unknown == (run.name,)  # for all that is known, these are other images
 
 
 def test_remarks_name_copies_and_pretraining(nuclei_folder: Path, names: tuple[str, ...]) -> None:
@@ -91,9 +97,73 @@ def test_remarks_name_copies_and_pretraining(nuclei_folder: Path, names: tuple[s
     project = Project.create(folder, project=nuclei_folder / "second")
     before = make(project, "pretrain")
     run = make(project, "finetune", images=[names[0]], from_run=before.name)
-    told = remarks(project, taught(project, run), ["again.png", names[1], "turned.png"])
+    told = remarks(project, run, ["again.png", names[1], "turned.png"])
     assert told == (
         f"again.png is all but a copy of {names[0]}, on which the run was fine-tuned.",
         f"turned.png is all but a copy of {names[0]}, on which the run was fine-tuned.",
         "3 of 3 scored images were seen, without annotation, in training.",
     )
+
+
+def test_remarks_on_images_of_a_group_that_taught_and_on_a_probe(nuclei_folder: Path) -> None:
+    project = Project.create(nuclei_folder / "images", groups=PatternRule(pattern="(field_)[012]"))
+    run = make(project, "finetune", images=["field_0.png"], mode="probe")
+    told = remarks(project, run, ["field_1.png", "field_3.png"])
+    assert told[0] == (
+        "1 of 2 scored images are of a group or file that the run was fine-tuned on, so the scores flatter."
+    )
+    assert "standardised on up to 32 images" in told[1]
+
+
+def test_remarks_name_images_that_are_the_same_to_the_network(project: Project) -> None:
+    """Features of six images, of which the last is all but that of the first."""
+    learned, tested = list(project.images[:3]), list(project.images[3:])
+    run = make(project, "finetune", images=learned)
+    run.best_path.write_bytes(b"weights")
+    rows = np.random.default_rng(0).normal(size=(6, 8))
+    rows[5] = rows[0] + 0.01
+    folder, entries = store_path(project, run.name, "mix"), {}
+    for name, row in zip(project.images, rows, strict=True):
+        path = file_of(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.broadcast_to(row, (16, 16, 8)).astype(np.float16))
+        size, mtime = identity_of(project.image_path(name))
+        entries[name] = Entry(shape=(64, 64), sha256="", size=size, mtime=mtime)
+    size, mtime = identity_of(run.best_path)
+
+    def keep(images: dict[str, Entry]) -> None:
+        Index(
+            run=run.name,
+            source="mix",
+            stride=4,
+            dimensions=8,
+            weights_sha256="",
+            weights_size=size,
+            weights_mtime=mtime,
+            images=images,
+        ).write(index_path(folder))
+
+    keep(entries)
+    assert remarks(project, run, tested) == (
+        f"To the network {tested[2]} is all but the same as {learned[0]}, on which the run was fine-tuned.",
+    )
+    keep({name: entry for name, entry in entries.items() if name != tested[2]})
+    (told,) = remarks(project, run, tested)
+    assert told.startswith("By features, 1 of 3 scored images were not compared")
+    keep({name: entry for name, entry in entries.items() if name not in learned[:2]})
+    (told,) = remarks(project, run, tested)
+    assert "those of 1 images that taught (3 are needed)" in told
+
+
+def test_annotations_that_began_as_a_prediction_of_the_tested_run_are_counted(
+    project: Project,
+) -> None:
+    first, second, third = project.images[:3]
+    before = make(project, "finetune", images=[first])
+    run = make(project, "finetune", images=[first], from_run=before.name)
+    for name, origin in ((second, before.name), (third, "20200101-finetune-01")):
+        project.annotations.take_from(name, origin)
+        project.annotations.write(name, np.ones((64, 64), np.uint16))
+    (told,) = taken_over(project, run, [second, third])
+    assert told.startswith("1 of 2 scored annotations began")
+    assert list(taken_over(project, run, [third])) == []

@@ -250,6 +250,11 @@ def test_neighbours_colours_and_comparison(project: Project, run: Run) -> None:
     np.testing.assert_array_equal(after.heat, compared[0].heat)
     assert before.separability is not None
     assert before.separability.images == 6
+    project.annotations.path("5.png").write_bytes(b"no TIFF")
+    (item,) = compare(project, runs=both[:1], image="3.png", query=query, device=CPU)
+    assert item.separability is not None
+    assert item.separability.images == 5
+    assert any("annotation of 5.png was left out" in note for note in item.notes)
 
 
 def _block(shape: tuple[int, int], y: int, x: int) -> np.ndarray:

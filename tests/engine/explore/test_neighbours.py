@@ -82,3 +82,37 @@ def test_too_few_labels_are_no_separability(make_store: MakeStore) -> None:
     one = np.ones((15, 14), int)
     assert separability(store, [("a.png", one), ("b.png", one)]) is None
     assert separability(store, [("a.png", one), ("b.png", 0 * one)]) is None
+
+
+def test_slices_of_a_patient_are_never_on_both_sides(make_store: MakeStore) -> None:
+    rng = np.random.default_rng(0)
+    features, labels, patients = {}, {}, {}
+    for n in range(12):
+        name, patient = f"{n}.png", n // 3
+        label = rng.integers(1, 3, (8, 8))
+        features[name] = rng.normal(size=(8, 8, 4))
+        features[name][..., patient] += 12 * label  # each patient's classes differ in their own way
+        labels[name] = label.repeat(4, 0).repeat(4, 1)[:31, :30]
+        patients[name] = f"p{patient}"
+    store = make_store(features)
+    alone = separability(store, labels.items())
+    apart = separability(store, labels.items(), groups=patients)
+    assert alone is not None
+    assert apart is not None
+    assert alone.balanced_accuracy > 0.9  # other slices of the patient told
+    assert apart.balanced_accuracy < 0.6
+    assert (apart.images, apart.groups, alone.groups) == (12, 4, 12)
+
+
+def test_a_class_of_one_patient_alone_cannot_be_learned(make_store: MakeStore) -> None:
+    rng = np.random.default_rng(0)
+    store = make_store({f"{n}.png": rng.normal(size=(4, 4, 3)) for n in range(4)})
+    labels = {name: rng.integers(1, 3, (15, 14)) for name in store.names}
+    labels["0.png"][:4] = labels["1.png"][:4] = 3
+    found = separability(store, labels.items())
+    assert found is not None
+    assert found.classes == 3
+    same = {"0.png": "p", "1.png": "p"}
+    found = separability(store, labels.items(), groups=same)
+    assert found is not None
+    assert (found.classes, found.images, found.groups) == (2, 4, 3)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 
 from napari_medssl import finetune, pretrain
 from napari_medssl.errors import MedsslError
-from napari_medssl.learn.finetune import hold_out
+from napari_medssl.learn.finetune import FinetuneConfig, FinetuneTask, hold_out
+from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
+from napari_medssl.project import PatternRule, Project
 
 if TYPE_CHECKING:
-    from napari_medssl.project import Project
+    from pathlib import Path
 
 
 def scribbles(*, images: int = 1, pixels: int = 40) -> dict[str, np.ndarray]:
@@ -46,6 +49,25 @@ def test_with_five_images_whole_images_are_held_out() -> None:
     held = hold_out(labels, share=0.2, seed=0)
     shares = [held[n][labels[n] > 0].mean() for n in labels]
     assert sorted(shares) == [0.0] * 8 + [1.0] * 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_units_are_held_out_as_a_whole_and_never_most_of_the_images(seed: int) -> None:
+    labels = scribbles(images=16)
+    sizes = (11, 1, 1, 2, 1)
+    unit_of = dict(zip(labels, np.repeat(list("abcde"), sizes).tolist(), strict=True))
+    held = hold_out(labels, share=0.2, seed=seed, units=unit_of)
+    chosen = {n for n in labels if held[n].any()}
+    assert all(held[n][labels[n] > 0].all() for n in chosen)
+    assert not {unit_of[n] for n in chosen} & {unit_of[n] for n in labels if n not in chosen}
+    assert 2 <= len(chosen) <= 4  # 3 are wanted
+    for few in (
+        dict.fromkeys(labels, "a"),
+        {},
+    ):  # of fewer units than five, images as if there were none
+        again = hold_out(labels, share=0.2, seed=seed, units=few)
+        without = hold_out(labels, share=0.2, seed=seed)
+        assert all(np.array_equal(again[n], without[n]) for n in labels)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -108,6 +130,42 @@ def test_the_encoder_stays_as_it_was_when_frozen(
         same = all(np.array_equal(before[k].numpy(), after[k].numpy()) for k in before)
         assert same == (mode == "frozen")
     assert load_model(runs["full"].last_path).spec.ancestry == (pretrained.name, runs["full"].name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("^.", "2 of them of groups or files that are learned from as well"),
+        ("^..", ", of groups or files that nothing is learned from"),
+        ("^...", "(2 whole images)"),
+    ],
+)
+def test_the_split_keeps_patients_apart_where_there_are_enough_and_says_which(
+    tmp_path: Path, tiny_network: dict[str, Any], pattern: str, told: str
+) -> None:
+    """One group of all; five of two images; one for each image."""
+    for number in range(10):
+        picture = np.random.default_rng(number).integers(0, 255, (64, 64), np.uint8)
+        cv2.imwrite(str(tmp_path / f"p{number // 2}{number % 2}.png"), picture)
+    project = Project.create(tmp_path, groups=PatternRule(pattern=pattern))
+    for name, labels in zip(project.images, scribbles(images=10).values(), strict=True):
+        project.annotations.write(name, labels)
+    spec = ModelSpec(
+        network=NetworkConfig(**tiny_network),
+        channels=project.settings.channels,
+        classes=project.settings.classes,
+        normalisation=project.settings.normalisation,
+    )
+    task = FinetuneTask(
+        mode="full",
+        model=SegmentationModel(spec),
+        project=project,
+        images=project.images,
+        config=FinetuneConfig(),
+        seed=0,
+        pretrained=(),
+    )
+    assert told in task.notes[0]
 
 
 def test_training_without_annotations_says_what_is_missing(

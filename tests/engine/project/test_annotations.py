@@ -39,6 +39,22 @@ def test_what_was_drawn_comes_back_with_status_and_counts(project: Project) -> N
     assert (project.path / "labels" / "more" / "cell1.png.tif").is_file()
 
 
+def test_what_labels_were_taken_from_stays_with_them_until_they_are_empty(project: Project) -> None:
+    name, labels = "cell2.png", np.ones((32, 40), np.uint16)
+    project.annotations.take_from(name, "first")
+    assert project.annotations.origins(name) == ()  # nothing is stored yet
+    project.annotations.write(name, labels)
+    fresh = Project.open(project.path).annotations
+    assert fresh.origins(name) == ("first",)
+    fresh.take_from(name, "second")
+    fresh.write(name, labels, done=True)
+    fresh.accept_image(name)
+    assert fresh.origins(name) == ("first", "second")
+    fresh.write(name, 0 * labels)
+    fresh.write(name, labels)
+    assert fresh.origins(name) == ()
+
+
 def test_a_rewritten_file_is_counted_anew(project: Project) -> None:
     for value in (1, 2):
         project.annotations.write("cell1.png", np.full((32, 40), value))

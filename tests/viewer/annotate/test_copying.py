@@ -46,6 +46,7 @@ def test_a_prediction_fills_only_what_is_free_unless_asked(
     np.testing.assert_array_equal(layer.data, np.where(painted > 0, painted, prediction))
     qtbot.waitUntil(lambda: "pixels taken from" in step.hint.text(), timeout=9000)
     settle(qtbot, step)
+    assert session.project.annotations.origins("a.png") == (session.predictions.name,)
     session.viewer.layers.selection.active = layer
     QTest.keyClick(canvas_of(session.viewer), Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(layer.data, painted)

@@ -10,19 +10,22 @@ import numpy as np
 
 from napari_medssl.engine.experiment.split import Split, divide
 from napari_medssl.errors import MedsslError
+from napari_medssl.evaluate.remarks import hashes_of
+from napari_medssl.evaluate.splits import alike_by_hash, turned_hashes
 from napari_medssl.project import load_truth
 from napari_medssl.project.images import split_plane
 from napari_medssl.project.paths import given
+from napari_medssl.project.units import units_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from napari_medssl.engine.experiment.plan import ExperimentJob
     from napari_medssl.project import Project
 
-__all__ = ["Ground", "survey"]
+__all__ = ["Ground", "copies_across", "survey"]
 
 EXAMPLES = 4
 """Images that are shown in a report, of as many units."""
@@ -82,7 +85,8 @@ def survey(project: Project, job: ExperimentJob) -> Ground:
     if len(known) < len(names):
         notes.append(f"{len(names) - len(known)} images have no annotated pixel and are left out.")
     groups = project.groups()
-    units = {name: groups.get(name, split_plane(name)[0]) for name in project.images}
+    shared = units_of(project)
+    units = {name: shared.get(name, name) for name in project.images}
     _check_files(units)
     alone = sum(name not in groups for name in known)
     if groups and alone:
@@ -101,6 +105,43 @@ def survey(project: Project, job: ExperimentJob) -> Ground:
         notes=tuple(notes),
         digest=hashlib.sha256(content.encode()).hexdigest(),
     )
+
+
+def copies_across(project: Project, split: Split) -> Iterator[str]:
+    """Say which images that score are all but copies of images that teach, or choose settings.
+
+    Reads every image with truth, and compares them by hash, in all eight orientations.
+
+    Parameters
+    ----------
+    project : Project
+        Whose images.
+    split : Split
+        Their division.
+    """
+    parts = {
+        "the pool": split.images(split.pool),
+        "validation": split.images(split.validation),
+        "test": split.images(split.test),
+    }
+    hashes, lost = hashes_of(project, split.images(split.units), turned_hashes)
+    for teaching, scoring in (
+        ("the pool", "validation"),
+        ("the pool", "test"),
+        ("validation", "test"),
+    ):
+        found = alike_by_hash(
+            {name: hashes[name][0] for name in parts[teaching] if name in hashes},
+            {name: hashes[name] for name in parts[scoring] if name in hashes},
+        )
+        if found:
+            yield (
+                f"{len(found)} of {len(parts[scoring])} images of {scoring} are all but copies of images of {teaching},"
+                f" such as {found[0].tested} of {found[0].taught}, so scores flatter: say which images belong together"
+                " (groups)."
+            )
+    if lost:
+        yield f"Not looked at for copies, as they cannot be read: {', '.join(lost[:EXAMPLES])}."
 
 
 def _truth(

@@ -14,7 +14,7 @@ from napari_medssl.engine.experiment.baselines import GRID
 from napari_medssl.engine.experiment.cells import cells_of, counts_of
 from napari_medssl.engine.experiment.crew import Errand, at_once, cluster, processes
 from napari_medssl.engine.experiment.estimate import Costs, Pace, timed
-from napari_medssl.engine.experiment.ground import survey
+from napari_medssl.engine.experiment.ground import copies_across, survey
 from napari_medssl.engine.experiment.tasks import Outcome, tasks_of
 from napari_medssl.engine.experiment.trainings import Trainings
 from napari_medssl.engine.experiment.working import EXAMPLES, Worker, in_turn, key_of
@@ -116,6 +116,8 @@ class _Experiment:
         if job.estimate:
             yield Done(summary=f"{len(missing)} cells would take about {self._duration()}.")
             return
+        for text in copies_across(self.project, self.split):
+            yield Note(level="warning", text=text)
         assert trainings is not None  # only an estimate has none
         trainings.forget_all({key_of(row.cell) for row in self.table.rows})
         try:

@@ -35,10 +35,10 @@ def scored(rows: Sequence[Row], *, on: str) -> str:
     """Say what was scored."""
     row = next(row for row in rows if row.scored_on == on)
     elsewhere = any(row.start == "file" for row in rows)
+    weights = "; what the weights file was made from is not known" if elsewhere else ""
     return (
         f"Dice, mean ± standard deviation over draws of the annotated units (number of draws), on {row.units} units "
-        f"({row.images} images) that no training of this experiment saw"
-        f"{'; what the weights file was made from is not known' if elsewhere else ''}. A unit's Dice is that of all its "
+        f"({row.images} images) that no training of this experiment saw{weights}. A unit's Dice is that of all its "
         "pixels."
     )
 

@@ -36,7 +36,11 @@ def tell_features(report: Report, run: Run, project: Project) -> None:
         Whose images it was assessed on.
     """
     report.section("What its features are worth")
-    found = read_assessments(run)
+    try:
+        found = read_assessments(run)
+    except MedsslError as error:  # the scores above are worth a page all the same
+        report.note(f"Its assessments cannot be shown: {error}")
+        return
     if not found:
         report.note(
             f"Not assessed yet: medssl assess {project.path.name} --run {run.name} measures neighbours, activation "
@@ -62,6 +66,7 @@ def tell_features(report: Report, run: Run, project: Project) -> None:
 
 def _relatives(report: Report, found: Assessment, project: Project) -> None:
     rows = []
+    lost: dict[str, str] = {}
     for own in found.relatives:
         shown = []
         for what, name, label in (
@@ -75,12 +80,19 @@ def _relatives(report: Report, found: Assessment, project: Project) -> None:
             title = f"{what}\n{pictures.short(name)}" + (f"\n{label}{mark}" if label else "")
             if name not in project.images:
                 break  # it has gone since
-            shown.append((title, pictures.displayed(project.planes(name))))
+            try:
+                planes = project.planes(name)
+            except (OSError, MedsslError) as error:
+                lost[name] = str(error)
+                break
+            shown.append((title, pictures.displayed(planes)))
         if len(shown) == 3:
             rows.append(shown)
-    if not rows:
+    if not rows and not lost:
         return
     report.subsection("The most and the least similar images")
+    for name, why in lost.items():
+        report.note(f"{name} cannot be shown beside its relatives: {why}")
     for start in range(0, len(rows), TOGETHER):
         last = start + TOGETHER >= len(rows)
         report.figure(
@@ -99,6 +111,7 @@ def _activations(report: Report, found: Assessment, run: Run, project: Project) 
         try:
             activation = tifffile.imread(run.path / own.file)
             planes = project.planes(own.image)
+            labels = project.annotations.read(own.image)
         except (OSError, ValueError, MedsslError) as error:
             report.note(f"The activation map of {own.image} cannot be shown: {error}")
             continue
@@ -109,9 +122,11 @@ def _activations(report: Report, found: Assessment, run: Run, project: Project) 
         value = next(
             (info.value for info in project.settings.classes if info.name == own.label), None
         )
-        mask = project.annotations.read(own.image)[part] == value
-        title = f"{pictures.short(own.image)}\n{own.inside:.2f} inside, area {own.area:.2f}"
-        shown.append((title, pictures.displayed(planes[:, *part]), activation, mask))
+        told = "empty" if own.inside is None else f"{own.inside:.2f} inside"
+        title = f"{pictures.short(own.image)}\n{told}, area {own.area:.2f}"
+        shown.append(
+            (title, pictures.displayed(planes[:, *part]), activation, labels[part] == value)
+        )
     if shown:
         report.subsection("What decisions rest on")
         report.figure(

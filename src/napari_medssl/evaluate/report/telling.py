@@ -16,7 +16,7 @@ from napari_medssl.evaluate.report.features import tell_features
 from napari_medssl.evaluate.report.page import Report
 from napari_medssl.evaluate.report.parts import PART, densest
 from napari_medssl.evaluate.report.pictures import short
-from napari_medssl.evaluate.taught import lineage
+from napari_medssl.evaluate.taught import lineage, taught
 from napari_medssl.project.weights_header import descent
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def write_report(
         If the file cannot be written, or a prediction or image cannot be read.
     """
     labels = list(evaluation.mean)
-    report = Report(f"How good is {run.name}?", lead=_lead(evaluation, project))
+    report = Report(f"How good is {run.name}?", lead=_lead(evaluation, project, run))
     report.points(list(sentences(evaluation)))
     warnings = list(_warnings(evaluation))
     if warnings:
@@ -157,11 +157,14 @@ def sentences(evaluation: Evaluation) -> Iterator[str]:
         )
 
 
-def _lead(evaluation: Evaluation, project: Project) -> str:
-    count = len(evaluation.images)
+def _lead(evaluation: Evaluation, project: Project, run: Run) -> str:
+    count, truth = len(evaluation.images), evaluation.truth
+    compared = "masks" if truth is not None and truth.folder is not None else "annotations"
+    as_known = ", as far as is known" if taught(project, run).unknown else ""
     return (
-        f"Its predictions compared with true masks of {count} image{'s' if count > 1 else ''} of the project "
-        f"{project.path.name}, none of which taught it with its annotation."
+        f"Its predictions compared with the {compared} of {count} image{'s' if count > 1 else ''} of the project "
+        f"{project.path.name}, on {'none of which' if count > 1 else 'which'} it was {'' if count > 1 else 'not '}"
+        f"fine-tuned{as_known}."
     )
 
 
@@ -215,14 +218,15 @@ def _scores(report: Report, evaluation: Evaluation) -> None:
                     _range(outlines.intervals.get(label)),
                     "" if median is None else f"{median:.1f}",
                     str(outlines.undefined[label]),
+                    str(outlines.absent.get(label, 0)),
                 ]
             )
-        head = ["class", "surface Dice", "95% interval", "median distance", "images without one"]
-        report.table(head, rows)
+        head = ["class", "surface Dice", "95% interval", "median distance"]
+        report.table([*head, "one alone has it", "neither has it"], rows)
         report.note(
-            f"Surface Dice: share of both outlines within {outlines.tolerance:g} pixels of the other one. Distance: "
-            "Hausdorff, 95th percentile, pixels; not defined where one of the two has the class and the other one "
-            "has not."
+            f"Surface Dice: share of both outlines within {outlines.tolerance:g} pixels of the other one; 1 where "
+            "neither prediction nor truth has the class. Distance: Hausdorff, 95th percentile, pixels; the median is "
+            "over the images where both have the class, the last columns count those where one alone or neither has."
         )
     if (volumes := evaluation.volumes) is not None:
         report.subsection("Volumes")
@@ -245,6 +249,10 @@ def _scores(report: Report, evaluation: Evaluation) -> None:
             for name, title in MEASURES.items()
         ]
         report.table(["mean over images", "score", "95% interval"], rows)
+        report.note(
+            "Objects are matched by their outlines whatever their class, so panoptic quality (PQ) is that of all "
+            "objects as one class, not the mean over classes."
+        )
         report.figure(
             pictures.detection(objects.f1_over),
             caption="F1 of the objects found, the mean over images; the table has it at an overlap of .5.",

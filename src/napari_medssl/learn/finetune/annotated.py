@@ -16,6 +16,7 @@ from napari_medssl.learn.patches import Cache
 from napari_medssl.learn.predict import Tiles
 from napari_medssl.learn.task import UNREADABLE, Task
 from napari_medssl.project.images import UnreadableImageError
+from napari_medssl.project.units import units_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -101,7 +102,8 @@ class AnnotationTask(Task):
         self._validating = unseen or labels
         self._flattered = bool(seen) and not unseen
         kinds = {name: self._kinds(name) for name in self._validating}
-        held = hold_out(kinds, share=config.held_out, seed=seed)
+        self._units = units_of(project)
+        held = hold_out(kinds, share=config.held_out, seed=seed, units=self._units)
         self._held = {name: held.get(name, np.zeros(labels[name].shape, bool)) for name in images}
         self._both = in_both(labels, self._held)
         self._cache: Cache[Annotated] = Cache(self._load)
@@ -138,7 +140,7 @@ class AnnotationTask(Task):
         fresh = len(held) < len(self.annotated)
         of_those = " that the network had not learned from before" if fresh else ""
         if not any((annotated & ~mask).any() for mask, annotated in held if mask.any()):
-            where = f"{images} whole image{'s' if images > 1 else ''}{of_those}"
+            where = f"{images} whole image{'s' if images > 1 else ''}{of_those}{self._apart()}"
         else:
             where = f"squares of the annotated images{of_those}"
             if len(held) >= IMAGES_FOR_HOLD_OUT:
@@ -152,6 +154,18 @@ class AnnotationTask(Task):
             if info.value in self._both:
                 note += f" The only pixel of {info.name} is learned from as well."
         return note
+
+    def _apart(self) -> str:
+        """Say whether the images held out share a group or file with those learned from; nothing where none could."""
+        held, learned = (
+            [self._units.get(name, name) for name in self.images if self._held[name].any() == side]
+            for side in (True, False)
+        )
+        if shared := set(held) & set(learned):
+            return f", {sum(unit in shared for unit in held)} of them of groups or files that are learned from as well"
+        if len(set(held)) < len(held) or len(set(learned)) < len(learned):
+            return ", of groups or files that nothing is learned from"
+        return ""
 
     def _learned_from(self, name: str) -> NDArray[np.bool_]:
         """Give the annotated pixels (Y, X) of an image that training learns from."""

@@ -8,22 +8,30 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = ["IMAGES_FOR_HOLD_OUT", "hold_out", "in_both"]
 
 IMAGES_FOR_HOLD_OUT = 5
-"""From this many annotated images on, whole images are held out; below, squares of them are."""
+"""From this many annotated units on, whole ones are held out, and of fewer units whole images, from as many on; below,
+squares of them are."""
 
 
 def hold_out(
-    labels: dict[str, NDArray[np.uint16]], *, share: float, seed: int
+    labels: dict[str, NDArray[np.uint16]],
+    *,
+    share: float,
+    seed: int,
+    units: Mapping[str, str] | None = None,
 ) -> dict[str, NDArray[np.bool_]]:
     """Choose the annotated pixels that validate; never an empty set.
 
     With at least five annotated images, whole images are held out, if any choice of them has every class and
-    leaves every class to the others; as near to the wanted share as that allows. Else squares of the images
-    are, as large as the annotations allow, at least one for every class.
+    leaves every class to the others; as near to the wanted share as that allows. Where they are of at least five
+    units, and it can be done, whole units are. Else squares of the images are, as large as the annotations allow, at
+    least one for every class.
 
     Parameters
     ----------
@@ -33,6 +41,8 @@ def hold_out(
         Wanted share, of images or of squares.
     seed : int
         Chooses which.
+    units : mapping of str to str, optional
+        Image -> its unit (a patient, a file of planes); an image without one is a unit of its own.
 
     Returns
     -------
@@ -45,11 +55,20 @@ def hold_out(
     held = {name: np.zeros(labels[name].shape, dtype=bool) for name in names}
     present = {name: set(np.unique(labels[name]).tolist()) - {0} for name in names}
     values: list[int] = sorted(set().union(*present.values()))
-    if len(names) >= IMAGES_FOR_HOLD_OUT:
-        has = np.array([[value in present[name] for name in names] for value in values])
-        chosen = _whole_images(has, max(1, round(share * len(names))), rng)
+    of_unit: dict[str, list[str]] = {}
+    for name in names:
+        of_unit.setdefault((units or {}).get(name, name), []).append(name)
+    count = max(1, round(share * len(names)))
+    choices = [[[name] for name in names]]
+    if len(of_unit) < len(names):  # some images belong together
+        choices.insert(0, list(of_unit.values()))
+    for parts in choices:
+        if len(parts) < IMAGES_FOR_HOLD_OUT:
+            continue
+        has = [[any(value in present[x] for x in part) for part in parts] for value in values]
+        chosen = _whole(np.array(has), np.array([len(part) for part in parts]), count, rng)
         if chosen is not None:
-            for name in (names[i] for i in chosen):
+            for name in (name for i in chosen for name in parts[i]):
                 held[name] = labels[name] > 0
             return held
     for value in values:
@@ -74,33 +93,40 @@ def in_both(
     return frozenset(validating - learned)
 
 
-def _whole_images(
-    has: NDArray[np.bool_], count: int, rng: np.random.Generator
+def _whole(
+    has: NDArray[np.bool_], sizes: NDArray[np.integer], count: int, rng: np.random.Generator
 ) -> NDArray[np.intp] | None:
-    """Choose images so that every class is in one of them and in one of the others; None if none can be.
+    """Choose units so that every class is in one of them and in one of the others; None if none can be.
 
-    Where chance alone does not find such images, an integer programme does: of the choices nearest to `count`
-    images it takes the one that random prices make the cheapest.
+    Where chance alone does not find such units, and about `count` images, an integer programme does: of the choices
+    nearest to that it takes the one that random prices make the cheapest.
 
     Parameters
     ----------
     has : ndarray of shape (K, N)
-        Whether each class is in each image.
+        Whether each class is in each unit.
+    sizes : ndarray of shape (N,)
+        Images of each unit.
     count : int
         Wanted number of images.
     rng : numpy.random.Generator
         Where chance comes from.
     """
-    images = has.shape[1]
-    drawn, others = np.split(rng.permutation(images), [count])
-    if has[:, drawn].any(1).all() and has[:, others].any(1).all():
-        return drawn
-    # The variables: for each image whether it is chosen, then how many images these are more or less than `count`.
-    total = np.ones(images)
+    units, images = len(sizes), int(sizes.sum())
+    drawn, left = np.zeros(units, bool), count
+    for unit in rng.permutation(units):
+        if sizes[unit] <= left:
+            drawn[unit] = True
+            left -= sizes[unit]
+    near = left <= sizes.mean() / 2  # as near as units of one size could be
+    if near and has[:, drawn].any(1).all() and has[:, ~drawn].any(1).all():
+        return np.flatnonzero(drawn)
+    # The variables: for each unit whether it is chosen, then how many images these are more or less than `count`.
+    total = sizes.astype(float)
     found = milp(
-        np.append(rng.random(images), images),  # one image more or less costs more than all prices
-        integrality=np.ones(images + 1),
-        bounds=Bounds(0, np.append(total, images)),
+        np.append(rng.random(units), images),  # one image more or less costs more than all prices
+        integrality=np.ones(units + 1),
+        bounds=Bounds(0, np.append(np.ones(units), images)),
         constraints=[
             LinearConstraint(np.column_stack([has, np.zeros(len(has))]), 1, has.sum(1) - 1),
             LinearConstraint(np.append(total, -1), ub=count),
