@@ -9,9 +9,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from napari_medssl.engine.experiment.ground import survey
+from napari_medssl.engine.experiment.plan import ExperimentJob
 from napari_medssl.evaluate.annotation_table import iqc_table
 from napari_medssl.evaluate.report.efficiency import write_markdown
 from napari_medssl.evaluate.results import Table
+from napari_medssl.project import Project
 from napari_medssl.project.checkpoint import read_json
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -20,11 +23,15 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 def main() -> None:
     folder, name = Path(sys.argv[1]), sys.argv[2]
     table = Table(folder / "results.csv")
-    pool = max(row.k for row in table.rows)  # of an experiment over annotation rates: all of them
-    rates = read_json(folder / "plan.json").get("rates")
-    further = {
-        on: iqc_table(table.rows, scored_on=on, pool=pool) for on in ("test", "validation") if rates
-    }
+    plan = read_json(folder / "plan.json")
+    del plan["ground"]
+    job = ExperimentJob.parse(plan, where=str(folder))
+    further = {}
+    if job.rates:
+        pool = len(survey(Project.open(job.project), job).split.pool)
+        further = {
+            on: iqc_table(table.rows, scored_on=on, pool=pool) for on in ("test", "validation")
+        }
     scratch = RESULTS / f".{name}"
     scratch.mkdir(parents=True)
     try:

@@ -75,17 +75,19 @@ def difference_table(lines: Sequence[Line]) -> TextTable | None:
 
 
 def catching_up(lines: Sequence[Line]) -> Iterator[str]:
-    """Say from how many units on what needs no pretraining is as good as a pretrained network with few."""
+    """Say with how many units what needs no pretraining is as good as a pretrained network with few."""
     taught = _taught(lines)
     kind = _kind(taught)
+    references = [line for line in taught if line.plain and line.downstream in (kind, "forest")]
     for line in (line for line in taught if line.downstream == kind and not line.plain):
         k = 2 if 2 in line.scores else min(line.scores)
-        for reference in (line for line in taught if line.plain):
-            if reference.downstream not in (kind, "forest"):
-                continue
-            reached = catches_up(line, k=k, reference=reference)
-            where = f"first at {reached}" if reached else f"at none up to {max(reference.scores)}"
-            yield f"{line.name}, at {k}: {reference.name} is as good {where}."
+        reached = []
+        for reference in references:
+            count = catches_up(line, k=k, reference=reference)
+            at = f"first with {count}" if count else f"with none up to {max(reference.scores)}"
+            reached.append(f"by {reference.name} {at}")
+        if reached:
+            yield f"{line.name}, with {_units([k])}, is reached {'; '.join(reached)}."
 
 
 def findings(rows: Sequence[Row], *, scored_on: str) -> Iterator[str]:
