@@ -190,7 +190,8 @@ def _start(at: Situation) -> Decision:
         "none",
         "random weights",
         f"The ImageNet weights of {ENCODERS[encoder]} are not on this computer, and nothing is downloaded unasked:"
-        " choose ImageNet or a weights file yourself to start from there.",
+        " choose ImageNet or a weights file yourself to start from there. It can be worth it: for the left ventricle in"
+        " MRI, one annotated patient gave Dice .78 from there and .27 from random weights, both MobileNetV2.",
     )
 
 
