@@ -9,13 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from napari_medssl.engine.experiment.ground import survey
-from napari_medssl.engine.experiment.plan import ExperimentJob
-from napari_medssl.evaluate.annotation_table import iqc_table
+from napari_medssl.engine.experiment.workplace import read_plan
 from napari_medssl.evaluate.report.efficiency import write_markdown
 from napari_medssl.evaluate.results import Table
-from napari_medssl.project import Project
-from napari_medssl.project.checkpoint import read_json
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
@@ -23,19 +19,12 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 def main() -> None:
     folder, name = Path(sys.argv[1]), sys.argv[2]
     table = Table(folder / "results.csv")
-    plan = read_json(folder / "plan.json")
-    del plan["ground"]
-    job = ExperimentJob.parse(plan, where=str(folder))
-    further = {}
-    if job.rates:
-        pool = len(survey(Project.open(job.project), job).split.pool)
-        further = {
-            on: iqc_table(table.rows, scored_on=on, pool=pool) for on in ("test", "validation")
-        }
+    plan = read_plan(folder)
+    pool = plan["pool"] if plan["rates"] else None
     scratch = RESULTS / f".{name}"
     scratch.mkdir(parents=True)
     try:
-        for path in write_markdown(table.rows, scratch, title=name, further=further):
+        for path in write_markdown(table.rows, scratch, title=name, pool=pool):
             if path.suffix == ".md":
                 text = path.read_text(encoding="utf-8").replace("](dice-", f"]({name}-")
                 (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")

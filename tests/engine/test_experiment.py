@@ -187,6 +187,11 @@ def test_the_integrated_criterion_is_reported(place, capsys):
     assert main([*command, "--by", "dice"]) == 0
     assert "scratch" in capsys.readouterr().out
     assert main(command) == 0
+    # its plan is a config that repeats it; nothing is left to be computed
+    capsys.readouterr()
+    plan = ["--config", str(folder / "plan.json"), "--estimate"]
+    assert main(["experiment", str(place / "project"), *plan]) == 0
+    assert capsys.readouterr().out.startswith("0 cells would take")
 
 
 def test_groups_are_never_divided_and_draws_grow_by_keeping_what_they_had():

@@ -23,9 +23,11 @@ def experiment(args: argparse.Namespace, sink: Sink) -> int:
     from napari_medssl.engine.describe import describe
     from napari_medssl.engine.experiment.ablations import ABLATIONS, ablation_arms
     from napari_medssl.engine.experiment.plan import ExperimentJob, standard_arms
+    from napari_medssl.engine.experiment.workplace import FOUND
     from napari_medssl.evaluate.annotation_rates import PAPER_RATES
 
-    job: dict[str, Any] = read_config(args.config) if args.config else {}
+    config = read_config(args.config) if args.config else {}
+    job: dict[str, Any] = {key: value for key, value in config.items() if key not in FOUND}
     if job.get("kind", "experiment") != "experiment":
         raise ConfigError(f"{args.config}: is a job of kind {job['kind']!r}, not an experiment.")
     job |= {"kind": "experiment", "project": str(open_project(args.project).path)}

@@ -60,15 +60,9 @@ def mean_ranks(
         path = given(name)
         if not path.is_file():
             raise ConfigError(f"There is no file {path}.", advice="Give results.csv files.")
-        rows = projects[name] = Table(path).rows
-        plan = path.with_name("plan.json")
+        projects[name] = Table(path).rows
         if by == "iqc":
-            if not plan.is_file() or not read_json(plan).get("rates"):
-                raise ConfigError(
-                    f"{path} is not of an experiment over annotation rates, so it has no IQC.",
-                    advice="Rank by dice, or experiment with annotation rates.",
-                )
-            pools[name] = max((row.k for row in rows), default=0)
+            pools[name] = _pool(path)
     found = annotation_table.mean_ranks(
         projects,
         downstream=downstream,
@@ -76,3 +70,20 @@ def mean_ranks(
         pools=pools if by == "iqc" else None,
     )
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _pool(path: Path) -> int:
+    """Give the units that there were to annotate in the experiment of a table."""
+    file = path.with_name("plan.json")
+    plan = read_json(file) if file.is_file() else {}
+    if not plan.get("rates"):
+        raise ConfigError(
+            f"{path} is not of an experiment over annotation rates, so it has no IQC.",
+            advice="Rank by dice, or experiment with annotation rates.",
+        )
+    if "pool" not in plan:
+        raise ConfigError(
+            f"{file} was written before it told how many units there were to annotate.",
+            advice="Start the experiment once more: it computes nothing again.",
+        )
+    return int(plan["pool"])

@@ -172,9 +172,7 @@ class Annotator(PerSession):
 
     def _on_closing(self) -> None:
         self.save()
-        if (
-            self.session.on_screen
-        ):  # before the next image is shown, whose view is fitted to all layers
+        if self.session.on_screen:
             self._park()
 
     def _on_image(self) -> None:

@@ -95,9 +95,7 @@ class ColourLayers(PerSession):
             self._remove(role)
 
     def _on_image_closing(self) -> None:
-        if (
-            self._session.on_screen
-        ):  # before the next image is shown, whose view is fitted to all layers
+        if self._session.on_screen:
             self.clear()
 
     def _place(self) -> dict[str, Any]:

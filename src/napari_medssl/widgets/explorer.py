@@ -405,9 +405,7 @@ class Explorer(PerSession):
     # -- what others change ----------------------------------------------------------------------
 
     def _on_image_closing(self) -> None:
-        if (
-            self.session.on_screen
-        ):  # before the next image is shown, whose view is fitted to all layers
+        if self.session.on_screen:
             self._cursor = self._match = None
             self.view.clear()
             self._shown = None

@@ -263,9 +263,7 @@ class LivePredictor(PerSession):
         self._result, self._once = None, False
         self.why_not = self._told = ""
         self.features.try_again()
-        if (
-            self.session.on_screen
-        ):  # before the next image is shown, whose view is fitted to all layers
+        if self.session.on_screen:
             if not self.on:
                 self.layers.close()
             self.layers.empty()

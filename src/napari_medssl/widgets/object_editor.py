@@ -282,9 +282,7 @@ class ObjectEditor(PerSession):
 
     def _on_closing(self) -> None:
         self.saving.save()
-        if (
-            self.session.on_screen
-        ):  # before the next image is shown, whose view is fitted to all layers
+        if self.session.on_screen:
             self._park()
 
     def _open(self) -> None:

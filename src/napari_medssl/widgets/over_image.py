@@ -83,7 +83,5 @@ class OverImage:
             self._session.viewer.layers.remove(layer)
 
     def _on_closing(self) -> None:
-        if (
-            self._session.on_screen
-        ):  # before the next image is shown, whose view is fitted to all layers
+        if self._session.on_screen:
             self.remove()

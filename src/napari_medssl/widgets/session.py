@@ -159,7 +159,10 @@ class Session(QObject):
 
     @property
     def on_screen(self) -> bool:
-        """Whether the viewer's window is there: in one that closes, layers are neither made nor removed."""
+        """Whether the viewer's window is there: in one that closes, layers are neither made nor removed.
+
+        Elsewhere what lies on an image goes with `image_closing`, as the view of the next one is fitted to all layers.
+        """
         return not self.closed and bool(self.viewer.window._qt_window.isVisible())
 
     # -- project ---------------------------------------------------------------------------------

@@ -71,9 +71,7 @@ class WhereBox(PerSession):
             self.changed.emit()
 
     def _on_closing(self) -> None:
-        if (
-            self.session.on_screen
-        ):  # before the next image is shown, whose view is fitted to all layers
+        if self.session.on_screen:
             self.hide()
 
     def _look_at(self, box: Box, picture: Image) -> None:

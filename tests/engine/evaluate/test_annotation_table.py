@@ -110,7 +110,7 @@ def test_ranks_from_the_files_of_experiments(tmp_path: Path) -> None:
     with pytest.raises(MedsslError, match="not of an experiment over annotation rates"):
         napari_medssl.mean_ranks(paths)
     for path in paths:
-        path.with_name("plan.json").write_text('{"rates": [0.1, 0.4]}')
+        path.with_name("plan.json").write_text('{"rates": [0.1, 0.4], "pool": 10}')
     assert napari_medssl.mean_ranks(paths) == {"dicoh": 1, "scratch": 2}
     with pytest.raises(MedsslError, match="There is no file"):
         napari_medssl.mean_ranks([tmp_path / "results.csv"])

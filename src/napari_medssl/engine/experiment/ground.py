@@ -12,6 +12,7 @@ from napari_medssl.engine.experiment.split import Split, divide
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.remarks import hashes_of
 from napari_medssl.evaluate.splits import alike_by_hash, turned_hashes
+from napari_medssl.explore.labelled import evenly
 from napari_medssl.project import load_truth
 from napari_medssl.project.images import split_plane
 from napari_medssl.project.paths import given
@@ -51,8 +52,7 @@ class Ground:
 
     def examples(self, units: tuple[str, ...]) -> tuple[str, ...]:
         """Choose an image each of a few units to be looked at: that with most pixels of classes but background."""
-        count = min(EXAMPLES, len(units))
-        chosen = [units[place * len(units) // count] for place in range(count)]
+        chosen = evenly(units, EXAMPLES)
         return tuple(max(self.split.units[unit], key=self._foreground) for unit in chosen)
 
     def _foreground(self, name: str) -> int:

@@ -19,7 +19,6 @@ from napari_medssl.engine.experiment.tasks import Outcome, tasks_of
 from napari_medssl.engine.experiment.trainings import Trainings
 from napari_medssl.engine.experiment.working import EXAMPLES, Worker, in_turn, key_of
 from napari_medssl.engine.experiment.workplace import check_plan, read_plan, teaching_project
-from napari_medssl.evaluate.annotation_table import iqc_table
 from napari_medssl.evaluate.examples import Examples
 from napari_medssl.evaluate.report import experiment as page
 from napari_medssl.evaluate.report.efficiency import write_markdown
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.experiment.plan import ExperimentJob
     from napari_medssl.engine.experiment.tasks import Report, Task
-    from napari_medssl.evaluate.text_table import TextTable
     from napari_medssl.learn.control import Control
 
 __all__ = ["experiment", "folder_of"]
@@ -84,7 +82,7 @@ class _Experiment:
         self.ground = survey(project, job)
         self.split = self.ground.split
         if not job.estimate:
-            check_plan(folder, job, ground=self.ground.digest)
+            check_plan(folder, job, ground=self.ground.digest, pool=len(self.split.pool))
         self.table = Table(folder / "results.csv")
         self.scored = self.split.test if job.score_on == "test" else self.split.validation
         # Workers of a cluster may have what this computer lacks.
@@ -116,7 +114,8 @@ class _Experiment:
         if job.estimate:
             yield Done(summary=f"{len(missing)} cells would take about {self._duration()}.")
             return
-        for text in copies_across(self.project, self.split):
+        copies = tuple(copies_across(self.project, self.split))
+        for text in copies:
             yield Note(level="warning", text=text)
         assert trainings is not None  # only an estimate has none
         trainings.forget_all({key_of(row.cell) for row in self.table.rows})
@@ -127,11 +126,9 @@ class _Experiment:
                 yield from self._told(reports)
         finally:
             self.table.arrange(every)
-            written = write_markdown(
-                self.table.rows, self.folder, title=job.name, further=self._integrated()
-            )
+            written = write_markdown(self.table.rows, self.folder, title=job.name, pool=self._pool)
         if self.table.rows:
-            written.append(self._page(every, trainings))
+            written.append(self._page(every, trainings, copies))
         for path in written:
             yield Saved(what="report", path=str(path))
         yield self._outcome(every, written)
@@ -216,7 +213,7 @@ class _Experiment:
         report = f" Report: {written[-1]}" if written else ""
         return Done(stopped=self.control.stopped, summary=f"{'; '.join(parts)}.{report}")
 
-    def _page(self, every: list[Cell], trainings: Trainings) -> Path:
+    def _page(self, every: list[Cell], trainings: Trainings, copies: tuple[str, ...]) -> Path:
         """Write the report to be looked at."""
         path, split, plan = self.folder / REPORT, self.split, read_plan(self.folder)
         arms = [arm["name"] for arm in plan["arms"] if arm["method"] is not None]
@@ -233,18 +230,16 @@ class _Experiment:
             pretrained={arm: trainings.run_of(arm) for arm in arms if trainings.is_done(arm)},
             examples=Examples(self.folder / EXAMPLES),
             left=sum(cell not in self.table for cell in every),
-            pool=len(split.pool) if self.job.rates else None,
-            notes=self.ground.notes,
+            pool=self._pool,
+            notes=(*self.ground.notes, *copies),
         )
         page.write_page(path, self.table.rows, subject)
         return path
 
-    def _integrated(self) -> dict[str, TextTable | None]:
-        """Give the table of IQC, where annotation rates were asked for."""
-        if not self.job.rates:
-            return {}
-        pool, rows = len(self.split.pool), self.table.rows
-        return {on: iqc_table(rows, scored_on=on, pool=pool) for on in ("test", "validation")}
+    @property
+    def _pool(self) -> int | None:
+        """Units that there are to annotate, where annotation rates were asked for."""
+        return len(self.split.pool) if self.job.rates else None
 
     def _plan_texts(self) -> Iterator[str]:
         split = self.split

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.experiment.plan import ExperimentJob
 
-__all__ = ["Runs", "check_plan", "read_plan", "teaching_project"]
+__all__ = ["FOUND", "Runs", "check_plan", "read_plan", "teaching_project"]
 
 PLAN = "plan.json"
 FIXED = (
@@ -27,10 +27,12 @@ FIXED = (
     *("test", "validation", "seed", "ground"),
 )
 """Settings that change what a cell's number is; all others say which cells there are."""
+FOUND = ("ground", "pool")
+"""What a plan tells beside settings."""
 WORDS = {"ground": "labels of truth, groups, or the images (something changed since)"}
 
 
-def check_plan(folder: Path, job: ExperimentJob, *, ground: str) -> None:
+def check_plan(folder: Path, job: ExperimentJob, *, ground: str, pool: int) -> None:
     """Keep the plan in the folder; a plan under which finished cells would be other numbers is refused.
 
     Parameters
@@ -41,6 +43,8 @@ def check_plan(folder: Path, job: ExperimentJob, *, ground: str) -> None:
         The plan.
     ground : str
         Digest of truth and its division.
+    pool : int
+        Units that there are to annotate.
 
     Raises
     ------
@@ -48,7 +52,8 @@ def check_plan(folder: Path, job: ExperimentJob, *, ground: str) -> None:
         If the folder holds an experiment with other settings.
     """
     path = folder / PLAN
-    plan = job.model_dump(mode="json", exclude={"estimate", "workers", "dask"}) | {"ground": ground}
+    plan = job.model_dump(mode="json", exclude={"estimate", "workers", "dask"})
+    plan |= {"ground": ground, "pool": pool}
     if path.is_file():
         stored = read_plan(folder)
         differ = [WORDS.get(key, key) for key in FIXED if stored.get(key, plan[key]) != plan[key]]

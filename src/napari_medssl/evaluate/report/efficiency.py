@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_medssl.evaluate.annotation_table import iqc_table
 from napari_medssl.evaluate.label_efficiency import catches_up, lines_of, paired
 from napari_medssl.evaluate.report.curves import curves
 from napari_medssl.evaluate.text_table import TextTable
 from napari_medssl.project.checkpoint import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from napari_medssl.evaluate.label_efficiency import Difference, Line
     from napari_medssl.evaluate.results import Row
 
 __all__ = [
+    "TUNED",
     "catching_up",
     "difference_table",
     "findings",
+    "integrated_table",
     "score_tables",
     "scored",
+    "units_text",
     "write_markdown",
 ]
 
@@ -74,6 +78,11 @@ def difference_table(lines: Sequence[Line]) -> TextTable | None:
     return TextTable(["", "minus", *map(str, counts)], body, text)
 
 
+def integrated_table(rows: Sequence[Row], *, on: str, pool: int | None) -> TextTable | None:
+    """Give the table of IQC; None where no annotation rates were asked for, or nothing has an IQC."""
+    return None if pool is None else iqc_table(rows, scored_on=on, pool=pool)
+
+
 def catching_up(lines: Sequence[Line]) -> Iterator[str]:
     """Say with how many units what needs no pretraining is as good as a pretrained network with few."""
     taught = _taught(lines)
@@ -87,7 +96,7 @@ def catching_up(lines: Sequence[Line]) -> Iterator[str]:
             at = f"first with {count}" if count else f"with none up to {max(reference.scores)}"
             reached.append(f"by {reference.name} {at}")
         if reached:
-            yield f"{line.name}, with {_units([k])}, is reached {'; '.join(reached)}."
+            yield f"{line.name}, with {units_text([k])}, is reached {'; '.join(reached)}."
 
 
 def findings(rows: Sequence[Row], *, scored_on: str) -> Iterator[str]:
@@ -104,7 +113,7 @@ def findings(rows: Sequence[Row], *, scored_on: str) -> Iterator[str]:
     counts = _counts(taught)
     for k in dict.fromkeys([*counts[:1], *counts[-1:]]):
         best = max((line for line in taught if k in line.scores), key=lambda line: line.mean(k))
-        yield f"Best with {_units([k])}: {best.name}, Dice {_score(best, k)}."
+        yield f"Best with {units_text([k])}: {best.name}, Dice {_score(best, k)}."
     kind = _kind(taught)
     own = [line for line in taught if line.downstream == kind]
     random = {row.arm for row in rows if not row.method and row.start == "none"}
@@ -121,7 +130,7 @@ def write_markdown(
     folder: Path,
     *,
     title: str,
-    further: Mapping[str, TextTable | None] | None = None,
+    pool: int | None = None,
 ) -> list[Path]:
     """Write ``report.md`` and a plot for each of test and validation that was scored; gives the paths.
 
@@ -133,8 +142,8 @@ def write_markdown(
         Where to.
     title : str
         Heading.
-    further : mapping of str to TextTable, optional
-        ``test`` or ``validation`` -> what follows its tables.
+    pool : int, optional
+        Units that there were to annotate, where annotation rates were asked for.
     """
     written, texts = [], []
     for on in dict.fromkeys(row.scored_on for row in rows):
@@ -150,8 +159,8 @@ def write_markdown(
         if (differences := difference_table(lines)) is not None:
             parts.append(differences.markdown())
             parts.append("\n".join(f"- {text}" for text in catching_up(lines)))
-        if further and (table := further.get(on)) is not None:
-            parts.append(table.markdown())
+        if (integrated := integrated_table(rows, on=on, pool=pool)) is not None:
+            parts.append(integrated.markdown())
         texts.append("\n\n".join(part for part in parts if part) + "\n")
     if texts:
         path = folder / "report.md"
@@ -210,11 +219,12 @@ def _verdict(found: Sequence[Difference]) -> str:
             sure = {"one draw": "how sure that is, cannot be told from one draw,"}.get(
                 verdict, verdict
             )
-            parts.append(f"{sure} with {_units([difference.k for difference in own])} ({by})")
+            parts.append(f"{sure} with {units_text([difference.k for difference in own])} ({by})")
     return "; ".join(parts)
 
 
-def _units(counts: Sequence[int]) -> str:
+def units_text(counts: Sequence[int]) -> str:
+    """Say how many annotated units."""
     listed = (
         ", ".join(map(str, counts[:-1])) + (" and " if len(counts) > 1 else "") + str(counts[-1])
     )

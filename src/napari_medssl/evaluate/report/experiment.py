@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_medssl import __version__
-from napari_medssl.evaluate.annotation_table import iqc_table
 from napari_medssl.evaluate.label_efficiency import KINDS, lines_of
 from napari_medssl.evaluate.report import pictures
 from napari_medssl.evaluate.report.curves import curves
@@ -16,19 +16,18 @@ from napari_medssl.evaluate.report.efficiency import (
     catching_up,
     difference_table,
     findings,
+    integrated_table,
     score_tables,
     scored,
+    units_text,
 )
 from napari_medssl.evaluate.report.page import Report
 from napari_medssl.evaluate.report.parts import PART, densest
-from napari_medssl.evaluate.results import Cell
 from napari_medssl.project.weights_header import descent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from napari_medssl.evaluate.class_scores import Labels
     from napari_medssl.evaluate.examples import Examples
@@ -68,7 +67,7 @@ class Subject:
     """Cells that are not finished."""
     pool: int | None = None
     """Units that there were to annotate, where annotation rates were asked for."""
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
     """What to keep in mind, in sentences."""
 
 
@@ -138,10 +137,7 @@ def _tell(
             "An interval that holds 0 tells nothing apart. Draws share images, so that intervals are somewhat too "
             "narrow; with two or three draws they are wide."
         )
-    integrated = None
-    if subject.pool is not None:
-        integrated = iqc_table(rows, scored_on=on, pool=subject.pool)
-    if integrated is not None:
+    if (integrated := integrated_table(rows, on=on, pool=subject.pool)) is not None:
         report.subsection("Over all annotation rates")
         _table(report, integrated)
 
@@ -165,31 +161,25 @@ def _show_examples(report: Report, rows: Sequence[Row], subject: Subject, *, on:
     """Show the same images of all arms, with the fewest and with the most annotated units."""
     here = [row for row in rows if row.scored_on == on and row.k > 0]
     kind = next((kind for kind in TUNED if any(row.downstream == kind for row in here)), None)
-    counts = sorted({row.k for row in here if row.downstream == kind})
-    shown = False
+    if kind is None:
+        return
+    kept = [(row, subject.examples.of(row.cell)) for row in here if row.downstream == kind]
+    kept = [(row, found) for row, found in kept if found]
+    counts = sorted({row.k for row, _ in kept})
+    if counts:
+        report.section("What it looks like")
     for k in dict.fromkeys([*counts[:1], *counts[-1:]]):
-        arms = dict.fromkeys(row.arm for row in here if (row.downstream, row.k) == (kind, k))
-        by_draw: dict[int, dict[str, dict[str, NDArray[Any]]]] = {}
-        for row in here:
-            if (row.downstream, row.k) == (kind, k):
-                found = subject.examples.of(row.cell)
-                if found:
-                    by_draw.setdefault(row.draw, {})[row.arm] = found
-        if not by_draw:
-            continue
-        draw = max(sorted(by_draw), key=lambda number: len(by_draw[number]))
-        if not shown:
-            report.section("What it looks like")
-            shown = True
-        dice = {
-            row.arm: row.dice
-            for row in here
-            if row.cell == Cell(row.arm, row.downstream, k, draw, on) and row.downstream == kind
-        }
-        units = f"{k} annotated unit{'' if k == 1 else 's'}"
-        report.subsection(f"{KINDS[kind].capitalize() if kind else ''}, {units}")
-        own = by_draw[draw]
-        _side_by_side(report, subject, {arm: own[arm] for arm in arms if arm in own}, dice, draw)
+        draws = Counter(row.draw for row, _ in kept if row.k == k)
+        draw = min(draws, key=lambda number: (-draws[number], number))  # that of most arms
+        own = [(row, found) for row, found in kept if (row.k, row.draw) == (k, draw)]
+        report.subsection(f"{KINDS[kind].capitalize()}, {units_text([k])}")
+        _side_by_side(
+            report,
+            subject,
+            {row.arm: found for row, found in own},
+            {row.arm: row.dice for row, _ in own},
+            draw,
+        )
 
 
 def _side_by_side(
