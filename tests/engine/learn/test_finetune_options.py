@@ -39,13 +39,17 @@ def network(project: Project, **settings: Any) -> SegmentationModel:
 
 
 def task_of(
-    project: Project, *, pretrained: tuple[str, ...] = ("encoder", "decoder"), **settings: Any
+    project: Project,
+    *,
+    pretrained: tuple[str, ...] = ("encoder", "decoder"),
+    model: SegmentationModel | None = None,
+    **settings: Any,
 ) -> FinetuneTask:
     config = FinetuneConfig(batch_size=2, patch_size=32, **settings)
     return FinetuneTask(
         mode="full",
         pretrained=pretrained,
-        model=network(project, encoder="mobilenet_v2", encoder_depth=3),
+        model=model or network(project, encoder="mobilenet_v2", encoder_depth=3),
         project=project,
         images=project.annotations.annotated(),
         config=config,
@@ -168,7 +172,9 @@ def test_the_start_is_kept_in_part_only_where_all_of_it_is_taken_over(
 def test_pretrained_statistics_change_only_where_they_are_trained(
     annotated_project: Project, statistics: str, change: bool
 ) -> None:
-    task = task_of(annotated_project, batch_norm=statistics)
+    model = network(annotated_project, encoder="mobilenet_v2", encoder_depth=3)
+    model.train()(torch.rand(2, 1, 32, 32))  # all its statistics have been measured
+    task = task_of(annotated_project, model=model, batch_norm=statistics)
     task.prepare()
     for norms in (encoder_norms, decoder_norms):
         before = [norm.running_mean.clone() for norm in norms(task.model)]
@@ -177,6 +183,32 @@ def test_pretrained_statistics_change_only_where_they_are_trained(
         after = [norm.running_mean for norm in norms(task.model)]
         changed = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
         assert any(changed) == change  # a stage beyond the depth is never used
+
+
+def test_decoder_stages_that_pretraining_left_out_learn_their_statistics(
+    annotated_project: Project,
+) -> None:
+    model = network(annotated_project, encoder="mobilenet_v2", encoder_depth=3)
+    model.train().stages(torch.rand(2, 1, 32, 32), count=1)  # as DiCoH does
+
+    def changed(task: FinetuneTask) -> list[bool]:
+        before = [norm.running_mean.clone() for norm in decoder_norms(task.model)]
+        task.set_training()
+        task(batch_of(task))
+        after = [norm.running_mean for norm in decoder_norms(task.model)]
+        return [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+
+    task = task_of(annotated_project, model=model)
+    expected = [False, False, True, True, True, True]
+    assert changed(task) == expected
+    assert changed(task) == expected  # though the last ones have seen a batch by now
+    state = task.state_dict()
+    resumed = task_of(annotated_project, model=task.model)
+    resumed.load_state_dict(state)
+    assert changed(resumed) == expected
+    del state["decoder_measured"]  # written by an older version
+    resumed.load_state_dict(state)
+    assert not any(changed(resumed))
 
 
 def test_reestimated_statistics_are_those_of_the_folder(annotated_project: Project) -> None:

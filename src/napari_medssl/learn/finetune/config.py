@@ -37,7 +37,8 @@ class FinetuneConfig(TrainingConfig):
     batch_norm: Literal["auto", "frozen", "reestimated", "trained"] = advanced("auto")
     """Batch statistics: kept as pretrained (frozen); the encoder's measured anew on images of the project and then kept
     (reestimated); or those of each batch (trained; bad for small batches of few images). A pretrained decoder's are
-    kept with the encoder's. Auto keeps those of a pretrained encoder and trains a new one's."""
+    kept with the encoder's, but for stages that pretraining did not use. Auto keeps those of a pretrained encoder and
+    trains a new one's."""
     start_share: float | None = advanced(None, ge=0, lt=1)
     """Share of the weights that training started from in the network that is handed back, the rest is what it learned
     (weight averaging, WiSE-FT): what all images taught is not given up for a few annotated ones. Unset means

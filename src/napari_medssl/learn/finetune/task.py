@@ -94,6 +94,11 @@ class FinetuneTask(AnnotationTask):
                 'batch_norm = "frozen" keeps the batch statistics of a pretrained encoder; this one is new.',
                 advice='Choose "auto", "reestimated" or "trained", or start from a run.',
             )
+        # Which of the decoder's were measured before: some methods train its first stages alone. A buffer, for after
+        # the first step all were.
+        measured = [bool(norm.num_batches_tracked) for norm in decoder_norms(self.model)]
+        self.register_buffer("decoder_measured", torch.tensor(measured, dtype=torch.bool))
+        self.register_load_state_dict_pre_hook(_all_measured)
         self._blocks = blocks_of(self.model)
         if mode == "frozen":
             for parameter in self.model.encoder_parameters():
@@ -211,8 +216,9 @@ class FinetuneTask(AnnotationTask):
             for norm in encoder_norms(model):
                 norm.eval()
             if "decoder" in self.pretrained:
-                for norm in decoder_norms(model):
-                    norm.eval()
+                measured = self.get_buffer("decoder_measured").tolist()
+                for norm, was_measured in zip(decoder_norms(model), measured, strict=True):
+                    norm.train(not was_measured)
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """Give a group for each block, pretrained ones at their share of the rate, and one for the last layer."""
@@ -409,3 +415,8 @@ class FinetuneTask(AnnotationTask):
         probe.converge(pixels, targets)
         probe.fold_into(model.probe)
         return Rival(model=model, measured=self._validated(model))
+
+
+def _all_measured(task: nn.Module, state: dict[str, Tensor], *_: Any) -> None:
+    """Go on as it began with a run that was stopped before decoder stages were told apart (November 2026)."""
+    state.setdefault("decoder_measured", torch.ones_like(task.get_buffer("decoder_measured")))
