@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 from napari_medssl.config import Config
 
-__all__ = ["Advice", "FolderFacts", "Recommendation", "fine_tuning_mode"]
+__all__ = ["Advice", "FolderFacts", "Recommendation", "Start", "fine_tuning_mode"]
+
+Start = Literal["none", "imagenet", "file"]
+"""What an encoder starts from: random numbers, ImageNet's weights, or a file."""
 
 MANY_ANNOTATED = 20
 """Annotated images from which on everything is trained."""

@@ -51,6 +51,24 @@ def test_pretrain_takes_what_is_recommended_unless_told_otherwise(project: Proje
     assert (training["steps"], training["batch_size"], training["patch_size"]) == (2, 2, 64)
 
 
+def test_the_plan_is_for_what_the_encoder_starts_from(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", str(project.path), "--weights", "imagenet"]) == 0
+    out = capsys.readouterr().out
+    assert "You chose it, and the weights of MobileNetV2" in out.replace("\n", " ")
+    assert out.rstrip().endswith("--recommended --weights imagenet")
+    small = ["--set", "training.steps=1", "--set", "training.batch_size=2"]
+    assert main(["pretrain", str(project.path), "--recommended", *small]) == 0
+    file = tmp_path / "encoder.safetensors"
+    export = ["export", str(project.path), "--run", "latest", "--out", str(file)]
+    assert main(export) == 0
+    begin = ["pretrain", str(project.path), "--recommended", "--weights", str(file)]
+    assert main([*begin, *small]) == 0
+    network = project.run("latest").job["network"]
+    assert (network["encoder_weights"], network["weights_file"]) == ("file", str(file))
+
+
 def test_init_and_groups_take_and_forget_rules(
     nuclei_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

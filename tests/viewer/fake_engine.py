@@ -442,7 +442,10 @@ def answer(request: Request) -> dict[str, Any]:
             "seconds": 0.01,
         }
     if request.request == "recommend":
-        return PLAN.model_dump(mode="json") | {"seconds": 0.01}
+        plan = PLAN.model_dump(mode="json")
+        if request.start is not None:
+            plan["job"]["network"]["encoder_weights"] = request.start
+        return plan | {"seconds": 0.01}
     return DEVICE.model_dump()
 
 

@@ -37,6 +37,25 @@ def test_the_plan_is_shown_with_reasons_and_fills_the_form(opened, until):
     assert opened.problems == []
 
 
+def test_the_user_says_what_the_plan_starts_from(opened, until):
+    card, planner = opened.steps["Project"].content.plan, opened.session.planner
+    until(lambda: card.imagenet.isVisible())
+    assert card.imagenet.isChecked()  # as the engine found them on this computer
+    card.imagenet.click()
+    assert planner.plan is None
+    assert card.imagenet.isVisible()
+    assert not card.imagenet.isChecked()
+    until(lambda: card.use.isVisible())
+    assert not card.imagenet.isChecked()
+    card.use.click()
+    assert opened.steps["Pretrain"].content.job()["network"]["encoder_weights"] == "none"
+    card.imagenet.click()
+    until(lambda: planner.plan is not None)
+    card.use.click()
+    assert opened.steps["Pretrain"].content.job()["network"]["encoder_weights"] == "imagenet"
+    assert opened.problems == []
+
+
 def test_the_engine_is_asked_once_for_a_state_and_failing_is_told(opened, until, image_folder):
     session = opened.session
     card = opened.steps["Project"].content.plan

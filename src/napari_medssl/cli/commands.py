@@ -14,6 +14,7 @@ from napari_medssl.cli import evaluating, explore, forecasting, planning, sugges
 from napari_medssl.cli.arguments import is_run_folder, open_project, open_run, run_job
 from napari_medssl.cli.display import Sink, stop_on_signal
 from napari_medssl.cli.experiment import experiment, ranks
+from napari_medssl.cli.planning import start_of
 from napari_medssl.cli.settings import assign, fields, read_config
 from napari_medssl.config import ConfigError
 from napari_medssl.errors import MedsslError
@@ -308,6 +309,7 @@ def _recommended(args: argparse.Namespace, sink: Sink, *, given: dict[str, Any])
     found = recommend(
         open_project(args.project),
         method=args.method or given.get("method"),
+        start=start_of(args.weights) or (given.get("network") or {}).get("encoder_weights"),
         device=args.device or given.get("device", "auto"),
     )
     sink(Note(text=f"As recommended: {found.headline()}."))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
 
     from napari_medssl.cli.display import Sink
-    from napari_medssl.engine.experiment.plan import Start
+    from napari_medssl.plan import Start
 
 __all__ = ["experiment", "ranks"]
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import argparse
 
     from napari_medssl.cli.display import Sink
+    from napari_medssl.plan import Start
     from napari_medssl.project import ImageRule, Project
 
-__all__ = ["groups", "image_rules", "recommend", "told"]
+__all__ = ["groups", "image_rules", "recommend", "start_of", "told"]
 
 DONE = 0
 _WIDTH = 70
@@ -30,15 +31,29 @@ def recommend(args: argparse.Namespace, sink: Sink) -> int:
     """Say what suits a project, and why."""
     from napari_medssl.learn.recommend import recommend as plan
 
-    found = plan(open_project(args.project), method=args.method, device=args.device or "auto")
+    found = plan(
+        open_project(args.project),
+        method=args.method,
+        start=start_of(args.weights),
+        device=args.device or "auto",
+    )
     rows = []
     for item in found.advice:
         for number, line in enumerate(wrap(item.why, _WIDTH)):
             rows.append(["", "", line] if number else [item.name, item.value, line])
     text = f"{found.headline()}\n\n{table(['choice', 'recommended', 'why'], rows)}"
     carried_out = f"medssl pretrain {args.project} --recommended"
+    if args.weights is not None:
+        carried_out += f" --weights {args.weights}"
     sink.result(found.model_dump(mode="json"), f"{text}\n\nTo do so: {carried_out}")
     return DONE
+
+
+def start_of(weights: str | None) -> Start | None:
+    """Say what ``--weights`` means for a plan; None where it was not given."""
+    if weights is None:
+        return None
+    return "none" if weights == "none" else "imagenet" if weights == "imagenet" else "file"
 
 
 def groups(args: argparse.Namespace, sink: Sink) -> int:

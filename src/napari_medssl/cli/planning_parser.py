@@ -42,6 +42,11 @@ def _recommend(parser: argparse.ArgumentParser) -> None:
     """
     add_project(parser)
     parser.add_argument("--method", metavar="NAME", help="plan for this pretext method")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|imagenet|none",
+        help="plan for an encoder that starts from there; otherwise ImageNet if its weights are on this computer",
+    )
     add_device(parser)
 
 
@@ -61,7 +66,7 @@ def _groups(parser: argparse.ArgumentParser) -> None:
 BUILDERS = {"recommend": _recommend, "groups": _groups}
 
 EXAMPLES = {
-    "recommend": ("medssl recommend my-project", "medssl recommend my-project --method dicoh"),
+    "recommend": ("medssl recommend my-project", "medssl recommend my-project --weights imagenet"),
     "groups": (
         "medssl groups my-project",
         "medssl groups my-project --groups-csv list.tsv --groups-column patient",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_medssl.learn.objects import ObjectsFrom
     from napari_medssl.learn.transfer import Part
     from napari_medssl.learn.weights import ExportNames, ExportPart
+    from napari_medssl.plan import Start
     from napari_medssl.project.label_exports import LabelFormat
 
 __all__ = [
@@ -126,7 +127,11 @@ def pretrain(
 
 
 def recommend(
-    project: Project | str | Path, *, method: str | None = None, device: DeviceName = "auto"
+    project: Project | str | Path,
+    *,
+    method: str | None = None,
+    start: Start | None = None,
+    device: DeviceName = "auto",
 ) -> Recommendation:
     """Plan a pretraining that suits a project and this computer; nothing is trained or changed.
 
@@ -136,6 +141,8 @@ def recommend(
         The project.
     method : str, optional
         Plan for this pretext method; otherwise the images decide.
+    start : {"none", "imagenet", "file"}, optional
+        What the encoder starts from; otherwise ImageNet's weights if they are on this computer already.
     device : {"auto", "cpu", "cuda", "mps"}
         Where to compute.
 
@@ -149,7 +156,7 @@ def recommend(
     MedsslError
         If no image can be read, or there is no such method or device.
     """
-    return _recommend(opened(project), method=method, device=device)
+    return _recommend(opened(project), method=method, start=start, device=device)
 
 
 def finetune(

@@ -22,6 +22,7 @@ from pydantic import Field
 
 from napari_medssl.config import Config
 from napari_medssl.events import Device
+from napari_medssl.plan import Start
 from napari_medssl.project.project import PredictedMap
 
 __all__ = ["IDLE_SECONDS", "Command", "Description", "Method", "Request"]
@@ -54,7 +55,8 @@ class Request(Config):
     ``device``
         [the fields of `Device`].
     ``recommend``
-        What suits the project [the fields of `napari_medssl.plan.Recommendation`].
+        What suits the project, with an encoder that begins at `start` (unset: ImageNet's weights if they are here)
+        [the fields of `napari_medssl.plan.Recommendation`].
     """
 
     id: int
@@ -66,6 +68,8 @@ class Request(Config):
     method_config: dict[str, Any] = Field(default_factory=dict)
     maps: tuple[PredictedMap, ...] = ()
     """Kept with a prediction: ``probability``, ``uncertainty``."""
+    start: Start | None = None
+    """What an encoder starts from."""
     source: str = "mix"
     """What of the network the features come from, as for a job of kind ``embed``."""
     stride: Literal[1, 2, 4, 8, 16] | None = None

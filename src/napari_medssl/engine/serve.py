@@ -88,7 +88,9 @@ class Interactive:
 
     def _recommend(self, request: Request) -> dict[str, Any]:
         project = Project.open(request.project)  # anew: images may have come since
-        return recommend(project, device=request.device).model_dump(mode="json")
+        return recommend(project, start=request.start, device=request.device).model_dump(
+            mode="json"
+        )
 
     def _predict(self, request: Request) -> dict[str, Any]:
         project = self._open(request)

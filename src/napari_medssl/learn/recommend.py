@@ -22,6 +22,7 @@ from napari_medssl.plan import Advice, FolderFacts, Recommendation, fine_tuning_
 
 if TYPE_CHECKING:
     from napari_medssl.learn.devices import DeviceName
+    from napari_medssl.plan import Start
     from napari_medssl.project import Project
 
 __all__ = ["RULES", "recommend"]
@@ -73,6 +74,7 @@ class Situation:
     channels: tuple[str, ...]
     n_annotated: int
     wanted_method: str | None = None
+    wanted_start: Start | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
     """Values of the rules that have spoken."""
 
@@ -103,6 +105,7 @@ def recommend(
     project: Project,
     *,
     method: str | None = None,
+    start: Start | None = None,
     device: DeviceName = "auto",
     machine: Machine | None = None,
 ) -> Recommendation:
@@ -117,6 +120,9 @@ def recommend(
         Nothing of it is changed.
     method : str, optional
         Key of a pretext method to plan for; otherwise the folder decides.
+    start : {"none", "imagenet", "file"}, optional
+        What the encoder starts from. Otherwise ImageNet's weights if they are on this computer already. A file is the
+        caller's to name in the job's network.
     device : {"auto", "cpu", "cuda", "mps"}
         Where to compute.
     machine : Machine, optional
@@ -135,6 +141,7 @@ def recommend(
         channels=project.settings.channels,
         n_annotated=len(project.annotations.annotated()),
         wanted_method=method,
+        wanted_start=start,
     )
     advice = []
     for name, rule in RULES.items():
@@ -180,7 +187,18 @@ def _encoder(at: Situation) -> Decision:
 
 def _start(at: Situation) -> Decision:
     encoder = at.chosen["encoder"]
-    if at.machine.has_imagenet(encoder):
+    here = at.machine.has_imagenet(encoder)
+    if at.wanted_start == "imagenet":
+        load = (
+            ""
+            if here
+            else f", and the weights of {ENCODERS[encoder]} are downloaded when training starts"
+        )
+        return Decision("imagenet", "ImageNet", f"You chose it{load}.")
+    if at.wanted_start is not None:
+        shown = {"none": "random weights", "file": "your weights file"}[at.wanted_start]
+        return Decision(at.wanted_start, shown, "You chose it.")
+    if here:
         return Decision(
             "imagenet",
             "ImageNet",

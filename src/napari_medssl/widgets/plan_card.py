@@ -6,7 +6,15 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medssl.widgets.fold import Fold
 from napari_medssl.widgets.theme import set_role
@@ -36,6 +44,11 @@ class PlanCard(QFrame):
         self.reasons.setWordWrap(True)
         self.reasons.setTextFormat(Qt.TextFormat.RichText)
         self.why = Fold("Why")
+        self.imagenet = QCheckBox("Start from ImageNet's weights")
+        self.imagenet.setToolTip(
+            "Plan for an encoder that has learned from photographs. Where its weights are not on this computer yet,"
+            " they are downloaded when the training starts."
+        )
         self.use = QPushButton("Use this plan")
         self.use.setToolTip("Fill in the Pretrain step; nothing is started")
         self.again = QPushButton("Try again")
@@ -46,12 +59,14 @@ class PlanCard(QFrame):
         column.setContentsMargins(8, 6, 8, 6)
         column.setSpacing(4)
         column.addWidget(self.headline)
+        column.addWidget(self.imagenet)
         row = QHBoxLayout()
         row.addWidget(self.why.button, 1)  # beside the button: height is scarce on small screens
         row.addWidget(self.use)
         column.addLayout(row)
         column.addWidget(self.why)
         column.addWidget(self.again)
+        self.imagenet.clicked.connect(self._on_imagenet)
         self.use.clicked.connect(session.planner.accept)
         self.again.clicked.connect(session.planner.ask_again)
         session.planner.changed.connect(self.refresh)
@@ -68,6 +83,11 @@ class PlanCard(QFrame):
         self.why.setVisible(plan is not None)
         self.use.setVisible(plan is not None)
         self.again.setVisible(trouble is not None)
+        start = planner.start
+        if start is None and plan is not None:
+            start = plan.job["network"]["encoder_weights"]
+        self.imagenet.setVisible(start is not None)
+        self.imagenet.setChecked(start == "imagenet")
         set_role(self.headline, "heading" if plan is not None else "hint")
         if plan is not None:
             self.headline.setText(f"Recommended: {plan.headline()}")
@@ -82,3 +102,6 @@ class PlanCard(QFrame):
             self.headline.setText(
                 "What suits these images is worked out when all were looked at ..."
             )
+
+    def _on_imagenet(self, checked: bool) -> None:
+        self._session.planner.plan_from("imagenet" if checked else "none")

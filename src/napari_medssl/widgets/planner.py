@@ -11,6 +11,7 @@ from napari_medssl.plan import Recommendation
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from napari_medssl.plan import Start
     from napari_medssl.widgets.problem import Problem
     from napari_medssl.widgets.session import Session
 
@@ -43,6 +44,8 @@ class Planner(QObject):
         super().__init__(session)
         self._session = session
         self.plan: Recommendation | None = None
+        self.start: Start | None = None
+        """What the encoder shall start from; None leaves that to the engine, which downloads nothing."""
         self.trouble: Problem | None = None
         """Why there is no plan, once it was asked for."""
         self._known: dict[Hashable, Recommendation] = {}
@@ -64,6 +67,11 @@ class Planner(QObject):
         """Tell all who want to know that the user wants the plan."""
         if self.plan is not None:
             self.accepted.emit(self.plan)
+
+    def plan_from(self, start: Start) -> None:
+        """Have a plan whose encoder starts from there."""
+        self.start = start
+        self._consider()
 
     def ask_again(self) -> None:
         """Ask once more after a failure."""
@@ -107,7 +115,8 @@ class Planner(QObject):
                 self._show(None, problem)
 
         self._asked = state
-        session.request("recommend", on_result=arrived, on_failed=failed)
+        start = {} if self.start is None else {"start": self.start}
+        session.request("recommend", on_result=arrived, on_failed=failed, **start)
 
     def _state(self) -> Hashable:
         """Give what a plan depends on; None while there is nothing to plan for."""
@@ -115,7 +124,8 @@ class Planner(QObject):
         if project is None or not project.images:
             return None
         settings = project.settings
-        return project.path, project.images, settings.channels, settings.channel_indices
+        channels = settings.channels, settings.channel_indices
+        return project.path, project.images, channels, self.start
 
     def _show(self, plan: Recommendation | None, trouble: Problem | None = None) -> None:
         if (plan, trouble) != (self.plan, self.trouble):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_medssl.plan import Recommendation
+    from napari_medssl.plan import Recommendation, Start
 
 CPU = Device(name="cpu", label="CPU, 2 threads", reason="no GPU was found")
 GPU = Device(name="cuda", label="NVIDIA H100 (79 GiB)", reason="a CUDA GPU is there")
@@ -60,6 +60,11 @@ def cells(rng: np.random.Generator) -> NDArray[np.uint8]:
 def noise(rng: np.random.Generator) -> NDArray[np.uint8]:
     grey = cv2.GaussianBlur(rng.normal(size=(128, 128)), (0, 0), 3.0)
     return (128 + 300 * grey).clip(0, 255).astype(np.uint8)
+
+
+def smooth(rng: np.random.Generator) -> NDArray[np.uint8]:
+    grey = cv2.GaussianBlur(rng.normal(size=(256, 256)), (0, 0), 16.0)
+    return (128 + 1500 * grey).clip(0, 255).astype(np.uint8)
 
 
 def folder(tmp_path: Path, draw: Callable[..., NDArray[np.uint8]], count: int) -> Project:
@@ -115,15 +120,31 @@ def test_otsu_is_trusted_on_the_nuclei_alone(
 
 
 def test_large_structures_and_imagenet_at_hand_make_it_dicoh(tmp_path: Path) -> None:
-    def smooth(rng: np.random.Generator) -> NDArray[np.uint8]:
-        grey = cv2.GaussianBlur(rng.normal(size=(256, 256)), (0, 0), 16.0)
-        return (128 + 1500 * grey).clip(0, 255).astype(np.uint8)
-
     project = folder(tmp_path, smooth, 4)
     assert recommend(project, machine=WithImageNet(CPU, 8 * GB)).job["method"] == "dicoh"
     without = recommend(project, machine=Computer(CPU, 8 * GB))
     assert without.job["method"] == "pix2rep_v2"
     assert "nothing is downloaded" in {i.name: i.why for i in without.advice}["start"]
+
+
+@pytest.mark.parametrize(
+    ("start", "method", "said"),
+    [
+        ("imagenet", "dicoh", "are downloaded"),
+        ("file", "dicoh", "chose"),
+        ("none", "pix2rep_v2", "chose"),
+    ],
+)
+def test_what_it_starts_from_can_be_chosen_and_decides_the_method(
+    tmp_path: Path, start: Start, method: str, said: str
+) -> None:
+    project = folder(tmp_path, smooth, 4)
+    found = recommend(project, start=start, machine=Computer(CPU, 8 * GB))
+    assert found.job["network"]["encoder_weights"] == start
+    assert found.job["method"] == method
+    assert said in {item.name: item.why for item in found.advice}["start"]
+    there = recommend(project, start=start, machine=WithImageNet(CPU, 8 * GB))
+    assert there.job == found.job
 
 
 @pytest.mark.parametrize("count", [1, 20, 20_000])

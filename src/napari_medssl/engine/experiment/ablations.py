@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medssl.engine.experiment.plan import Arm
 
 if TYPE_CHECKING:
-    from napari_medssl.engine.experiment.plan import Start
+    from napari_medssl.plan import Start
 
 __all__ = ["ABLATIONS", "ablation_arms"]
 

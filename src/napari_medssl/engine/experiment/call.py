@@ -14,7 +14,7 @@ from napari_medssl.project.paths import given
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_medssl.engine.experiment.plan import Start
+    from napari_medssl.plan import Start
     from napari_medssl.project import Project
 
 __all__ = ["experiment"]

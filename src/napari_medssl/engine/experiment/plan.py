@@ -12,11 +12,10 @@ from napari_medssl.learn.devices import DeviceName
 from napari_medssl.learn.finetune import FinetuneConfig
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.task import TrainingConfig
+from napari_medssl.plan import Start
 from napari_medssl.project import MasksAs
 
-__all__ = ["BASELINES", "Arm", "ExperimentJob", "Start", "standard_arms"]
-
-Start = Literal["none", "file", "imagenet"]
+__all__ = ["BASELINES", "Arm", "ExperimentJob", "standard_arms"]
 
 BASELINES = ("all foreground", "Otsu", "pseudo-label")
 """Segmentations that need neither a network nor annotations."""

@@ -98,7 +98,7 @@ class FinetuneTask(AnnotationTask):
         # the first step all were.
         measured = [bool(norm.num_batches_tracked) for norm in decoder_norms(self.model)]
         self.register_buffer("decoder_measured", torch.tensor(measured, dtype=torch.bool))
-        self.register_load_state_dict_pre_hook(_all_measured)
+        self.register_load_state_dict_pre_hook(_all_measured)  # type: ignore[no-untyped-call]
         self._blocks = blocks_of(self.model)
         if mode == "frozen":
             for parameter in self.model.encoder_parameters():
