@@ -83,5 +83,5 @@ def fine_tuning_mode(annotated: int) -> tuple[Literal["frozen", "full"], str]:
         return "full", f"{images} {verb} annotated, enough to train everything."
     return (
         "frozen",
-        f"So far {images} {verb} annotated: from few, the decoder learns best while the encoder keeps what it knows.",
+        f"So far {images} {verb} annotated: from few, training the decoder alone was about as good, and it is quicker.",
     )
