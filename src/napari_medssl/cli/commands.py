@@ -324,10 +324,9 @@ def _train(job: dict[str, Any], args: argparse.Namespace, sink: Sink) -> int:
     network = dict(job.get("network") or {})
     if args.encoder is not None:
         network["encoder"] = args.encoder
-    if args.weights in ("imagenet", "none"):
-        network |= {"encoder_weights": args.weights, "weights_file": None}
-    elif args.weights is not None:
-        network |= {"encoder_weights": "file", "weights_file": args.weights}
+    if (start := start_of(args.weights)) is not None:
+        file = args.weights if start == "file" else None
+        network |= {"encoder_weights": start, "weights_file": file}
     if network:
         job["network"] = network
     if args.take is not None:

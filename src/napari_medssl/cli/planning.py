@@ -50,7 +50,7 @@ def recommend(args: argparse.Namespace, sink: Sink) -> int:
 
 
 def start_of(weights: str | None) -> Start | None:
-    """Say what ``--weights`` means for a plan; None where it was not given."""
+    """Say what kind of start ``--weights`` asks for; None where it was not given."""
     if weights is None:
         return None
     return "none" if weights == "none" else "imagenet" if weights == "imagenet" else "file"

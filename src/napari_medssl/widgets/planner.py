@@ -115,8 +115,7 @@ class Planner(QObject):
                 self._show(None, problem)
 
         self._asked = state
-        start = {} if self.start is None else {"start": self.start}
-        session.request("recommend", on_result=arrived, on_failed=failed, **start)
+        session.request("recommend", on_result=arrived, on_failed=failed, start=self.start)
 
     def _state(self) -> Hashable:
         """Give what a plan depends on; None while there is nothing to plan for."""
