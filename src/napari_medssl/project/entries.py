@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "digest_of", "load_entries", "look", "save_entries"]
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _HEADERS = TypeAdapter(list[Header])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,32 @@ class ImageFolder:
         """Give what is known of the file that an image is in."""
         return self._find(name)[2]
 
+    def pixel_size(self, name: str) -> float | None:
+        """Return the micrometres per pixel of an image, None where its file does not say.
+
+        Parameters
+        ----------
+        name : str
+            One of `images`; its file is opened if it never was.
+
+        Returns
+        -------
+        float or None
+            The geometric mean of both sides of a pixel; the header has (y, x).
+        """
+        return _mean_side(self.header(name))
+
+    def typical_pixel_size(self) -> float | None:
+        """Return the median `pixel_size` of the images that were looked at and say it; None where none does."""
+        sizes = [
+            size
+            for entry in self._catalogue.files.values()
+            if entry.header is not None and not entry.reason
+            if (size := _mean_side(entry.header)) is not None
+            for _ in range(entry.planes)
+        ]
+        return float(np.median(sizes)) if sizes else None
+
     def shape(self, name: str) -> tuple[int, int]:
         """Give (Y, X) of an image; also of one that was damaged since, for its labels are still of that size."""
         found = self._catalogue.find(name)
@@ -310,6 +337,10 @@ class ImageFolder:
             self._unwritable = error.message
         else:
             self._unwritable = ""
+
+
+def _mean_side(header: Header) -> float | None:
+    return math.sqrt(math.prod(header.pixel_size)) if header.pixel_size is not None else None
 
 
 def _never() -> bool:

@@ -102,7 +102,7 @@ def write_layer(
     channel_names : sequence of str
         One for each of C; may be empty.
     placement : Placement
-        Kept beside it.
+        Kept beside it. A positive scale other than one is also the pixel size of the file, in micrometres.
     progress : callable, optional
         Called with (done, total) pages.
 
@@ -141,6 +141,9 @@ def write_layer(
         metadata["Channel"] = {"Name": list(channel_names)}
     if source.samples:
         shape += (source.samples,)
+    # One is napari's own and says nothing; OME has no flipped pixels.
+    if placement.scale != (1.0, 1.0) and min(placement.scale) > 0:
+        metadata["PhysicalSizeY"], metadata["PhysicalSizeX"] = placement.scale
     file = _free_name(folder, name)
     path = inside(folder, file)
     with atomic(path) as temporary:

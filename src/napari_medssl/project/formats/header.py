@@ -75,6 +75,8 @@ class Header:
     """One per channel, or none where the file names none."""
     rgb: bool = False
     """Whether its channels are stored as red, green and blue."""
+    pixel_size: tuple[float, float] | None = None
+    """(y, x) in micrometres per pixel; None where the file does not say, or cannot be believed."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def joined(headers: Sequence[Header]) -> Header:
         complete=all(one.complete for one in headers),
         plane_axes="P" + first.plane_axes,
         plane_sizes=(len(headers), *first.plane_sizes),
+        pixel_size=first.pixel_size if len({one.pixel_size for one in headers}) == 1 else None,
     )
 
 

@@ -15,6 +15,11 @@ from napari_medssl.project.formats.header import (
     UnreadableImageError,
     check_pixel_type,
 )
+from napari_medssl.project.formats.pixel_size import (
+    micrometres,
+    per_axis,
+    plausible_pixel_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,7 +81,13 @@ def nifti_header(path: Path, axes: Mapping[str, str]) -> Header:
     elif needed > size:
         raise UnreadableImageError(f"truncated: {needed - size} bytes are missing")
     scaled = (proxy.slope, proxy.inter) != (1, 0)
-    return _header(layout, "float64" if scaled else stored.name, _nifti_axes(image), complete)
+    return _header(
+        layout,
+        "float64" if scaled else stored.name,
+        _nifti_axes(image),
+        complete,
+        plausible_pixel_size(layout, lambda: _nifti_spacing(image)),
+    )
 
 
 def decode_nifti(path: Path, index: tuple[int, ...], axes: Mapping[str, str]) -> NDArray[Any]:
@@ -106,7 +117,8 @@ def dicom_header(path: Path, axes: Mapping[str, str]) -> Header:
             raise UnreadableImageError(f"truncated: {missing} bytes are missing")
     kind = "int" if dataset.get("PixelRepresentation", 0) else "uint"
     dtype = f"{kind}{bits}" if _rescale(dataset) is None else "float32"
-    return _header(file.layout, dtype, file.axes, complete=not compressed)
+    pixel_size = plausible_pixel_size(file.layout, lambda: _dicom_spacing(file))
+    return _header(file.layout, dtype, file.axes, not compressed, pixel_size)
 
 
 @_dicom_errors()
@@ -160,6 +172,14 @@ def _nifti_axes(image: nibabel.nifti1.Nifti1Image) -> str:
     return "QQCTZYX"[7 - len(image.shape) :]
 
 
+def _nifti_spacing(image: nibabel.nifti1.Nifti1Image) -> list[float]:
+    header: Any = image.header
+    unit, _ = header.get_xyzt_units()
+    # Many programs leave the unit out; millimetres are then meant.
+    unit = "mm" if unit == "unknown" else unit
+    return [micrometres(side, unit) for side in header.get_zooms()[::-1]]
+
+
 def _dicom(path: Path, axes: Mapping[str, str]) -> _Dicom:
     import pydicom
     from pydicom.pixels.decoders.base import get_decoder
@@ -190,12 +210,29 @@ def _dicom(path: Path, axes: Mapping[str, str]) -> _Dicom:
     return _Dicom(dataset, stored, Layout.of(stored, sizes, axes), pixels_at)
 
 
+def _dicom_spacing(file: _Dicom) -> list[float]:
+    dataset = file.dataset
+    # In the patient, at the detector of an X-ray machine, or (microscopes, enhanced CT and MR) of all frames.
+    spacing = dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing")
+    if not spacing:
+        frames = dataset.SharedFunctionalGroupsSequence[0]
+        spacing = frames.PixelMeasuresSequence[0].PixelSpacing
+    y, x = (micrometres(side, "mm") for side in spacing)
+    return per_axis(file.axes, y, x)
+
+
 def _rescale(dataset: pydicom.FileDataset) -> tuple[float, float] | None:
     scale = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
     return None if scale == (1.0, 0.0) else scale
 
 
-def _header(layout: Layout, dtype: str, stored_axes: str, complete: bool) -> Header:
+def _header(
+    layout: Layout,
+    dtype: str,
+    stored_axes: str,
+    complete: bool,
+    pixel_size: tuple[float, float] | None,
+) -> Header:
     return Header(
         layout.shape,
         layout.channels,
@@ -205,4 +242,5 @@ def _header(layout: Layout, dtype: str, stored_axes: str, complete: bool) -> Hea
         plane_sizes=layout.plane_sizes,
         stored_axes=stored_axes,
         rgb="S" in layout.letters and layout.channels == 3,
+        pixel_size=pixel_size,
     )

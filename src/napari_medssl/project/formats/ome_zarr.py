@@ -20,6 +20,7 @@ from napari_medssl.project.formats.header import (
     check_pixels,
     joined,
 )
+from napari_medssl.project.formats.pixel_size import micrometres, plausible_pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +104,7 @@ def _images(path: Path, axes: Mapping[str, str]) -> list[_Image]:
     if root is None:
         raise UnreadableImageError("holds no Zarr metadata (zarr.json, .zarray or .zgroup)")
     if root.is_array:
-        return [_image(root, _plain_axes(root), axes, ())]
+        return [_image(root, _plain_axes(root), axes, (), {})]
     metadata = root.attributes.get("ome", root.attributes)
     if "multiscales" in metadata:
         return [_multiscale(root, metadata, axes)]
@@ -133,7 +134,7 @@ def _multiscale(node: _Node, metadata: Mapping[str, Any], axes: Mapping[str, str
     array = _node(folder)
     if array is None or not array.is_array:
         raise UnreadableImageError(f"its full-size array {dataset!r} is missing")
-    return _image(array, named, axes, labels)
+    return _image(array, named, axes, labels, multiscale)
 
 
 def _axis_letters(described: Sequence[Any] | None) -> str:
@@ -148,6 +149,20 @@ def _axis_letters(described: Sequence[Any] | None) -> str:
     return letters
 
 
+def _spacing(multiscale: Mapping[str, Any]) -> list[float]:
+    """Return micrometres along each axis of the largest level; empty where no scale is stated."""
+    scales = [
+        transformation["scale"]
+        for scaled in (multiscale["datasets"][0], multiscale)
+        for transformation in scaled.get("coordinateTransformations") or ()
+        if transformation["type"] == "scale"
+    ]
+    if not scales:
+        return []
+    units = [micrometres(1, axis.get("unit")) for axis in multiscale["axes"]]
+    return [math.prod(map(float, factors)) for factors in zip(units, *scales, strict=True)]
+
+
 def _plain_axes(node: _Node) -> str:
     shape = node.metadata.get("shape", ())
     names = node.metadata.get("dimension_names")
@@ -159,7 +174,11 @@ def _plain_axes(node: _Node) -> str:
 
 
 def _image(
-    node: _Node, stored_axes: str, axes: Mapping[str, str], channel_names: tuple[str, ...]
+    node: _Node,
+    stored_axes: str,
+    axes: Mapping[str, str],
+    channel_names: tuple[str, ...],
+    multiscale: Mapping[str, Any],
 ) -> _Image:
     _check_codecs(node.metadata)
     array = _opened(node)
@@ -200,6 +219,7 @@ def _image(
                 if len(channel_names) == layout.channels and all(channel_names)
                 else ()
             ),
+            pixel_size=plausible_pixel_size(layout, lambda: _spacing(multiscale)),
         ),
     )
 

@@ -21,6 +21,11 @@ from napari_medssl.project.formats.header import (
     check_pixels,
     joined,
 )
+from napari_medssl.project.formats.pixel_size import (
+    micrometres,
+    per_axis,
+    plausible_pixel_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +49,9 @@ _TAGS = frozenset({258, 270, 273, 279, 320, 324, 325, 330, 50838, 50839})
 
 _TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value of each TIFF type; those not here have one."""
+
+_PRINTED = (72, 96, 300)
+"""Dots per inch that programs note without being asked: they say nothing of what is in the image."""
 
 _MOST_COMPRESSED = 1 << 15
 """No codec makes more of a byte; a header that claims more is damaged."""
@@ -146,7 +154,7 @@ class _Image:
 
 def _images(tiff: tifffile.TiffFile, axes: Mapping[str, str]) -> list[_Image]:
     dialects = [name for name in _DIALECTS if getattr(tiff, f"is_{name}")]
-    names = _ome_channel_names(tiff.ome_metadata or "") if "ome" in dialects else []
+    described = _ome_images(tiff.ome_metadata or "") if "ome" in dialects else []
     every = list(tiff.series)
     if not every:
         raise UnreadableImageError("holds no image")
@@ -162,18 +170,20 @@ def _images(tiff: tifffile.TiffFile, axes: Mapping[str, str]) -> list[_Image]:
     for number, series in enumerate(every):
         if int(series.keyframe.subfiletype) & (_REDUCED | _MASK) and len(every) > 1:
             continue
+        names, pixels = described[number] if number < len(described) else ((), {})
         if series.kind == "imagej":
-            known = _imagej_channel_names(tiff, series)
-        else:
-            known = names[number] if number < len(names) else ()
-        images.append(_image(series, axes, known))
+            names = _imagej_channel_names(tiff, series)
+        images.append(_image(series, axes, names, pixels))
     if not images:
         raise UnreadableImageError("holds no image, only reduced copies of one")
     return images
 
 
 def _image(
-    series: TiffPageSeries, axes: Mapping[str, str], channel_names: tuple[str, ...]
+    series: TiffPageSeries,
+    axes: Mapping[str, str],
+    channel_names: tuple[str, ...],
+    ome_pixels: Mapping[str, str],
 ) -> _Image:
     page = series.keyframe
     dtype = series.dtype
@@ -221,8 +231,32 @@ def _image(
             stored_axes=series.axes,
             channel_names=channel_names if len(channel_names) == channels else (),
             rgb=rgb or palette,
+            pixel_size=plausible_pixel_size(layout, lambda: _spacing(series, ome_pixels)),
         ),
     )
+
+
+def _spacing(series: TiffPageSeries, ome_pixels: Mapping[str, str]) -> list[float]:
+    """Return micrometres along each axis as OME or ImageJ metadata state them, or else the tags in centimetres."""
+    if "PhysicalSizeX" in ome_pixels:
+        y, x = (
+            micrometres(
+                ome_pixels[f"PhysicalSize{axis}"],
+                ome_pixels.get(f"PhysicalSize{axis}Unit", "um"),
+            )
+            for axis in "YX"
+        )
+        return per_axis(series.axes, y, x)
+    tiff: Any = series.parent
+    tags = series.keyframe.tags
+    fractions = [tags[name].value for name in ("YResolution", "XResolution")]
+    unit = tiff.imagej_metadata.get("unit") if series.kind == "imagej" else None
+    if unit is None and tags["ResolutionUnit"].value == tifffile.RESUNIT.CENTIMETER:
+        dots = [2.54 * pixels / length for pixels, length in fractions]
+        if not any(abs(found - printed) < 1 for found in dots for printed in _PRINTED):
+            unit = "cm"
+    y, x = (micrometres(length / pixels, unit) for pixels, length in fractions)
+    return per_axis(series.axes, y, x)
 
 
 def _check_page(page: TiffPage | TiffFrame, file_size: int) -> None:
@@ -300,8 +334,8 @@ def _check_chain(path: Path) -> None:
         raise UnreadableImageError("holds no image")
 
 
-def _ome_channel_names(xml: str) -> list[tuple[str, ...]]:
-    """Give the channel names of each image in OME-XML.
+def _ome_images(xml: str) -> list[tuple[tuple[str, ...], Mapping[str, str]]]:
+    """Return the channel names of each image in OME-XML, and what it states of its pixels.
 
     Raises
     ------
@@ -318,7 +352,7 @@ def _ome_channel_names(xml: str) -> list[tuple[str, ...]]:
         raise UnreadableImageError(
             "a part of an OME-TIFF of several files; only OME-TIFF in one file is read"
         )
-    names = []
+    images: list[tuple[tuple[str, ...], Mapping[str, str]]] = []
     for pixels in root.iterfind("{*}Image/{*}Pixels"):
         size = {axis: int(pixels.get(f"Size{axis}", "1")) for axis in "XYZCT"}
         check_pixels(size["Y"], size["X"])
@@ -331,8 +365,8 @@ def _ome_channel_names(xml: str) -> list[tuple[str, ...]]:
         if min(planes, *blocks, 1) < 0 or max(planes, *blocks, 0) > MAX_PLANES:
             raise UnreadableImageError(f"its OME metadata claim {max(planes, *blocks, 0)} planes")
         found = tuple(channel.get("Name", "") for channel in pixels.iterfind("{*}Channel"))
-        names.append(found if all(found) else ())
-    return names
+        images.append((found if all(found) else (), pixels.attrib))
+    return images
 
 
 def _imagej_channel_names(tiff: tifffile.TiffFile, series: TiffPageSeries) -> tuple[str, ...]:
