@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from napari_medssl.config import Config
 
-__all__ = ["Advice", "FolderFacts", "Recommendation", "Start", "fine_tuning_mode"]
+__all__ = ["Advice", "Answer", "FolderFacts", "Recommendation", "Start"]
 
 Start = Literal["none", "imagenet", "file"]
 """What an encoder starts from: random numbers, ImageNet's weights, or a file."""
 
-MANY_ANNOTATED = 20
-"""Annotated images from which on everything is trained."""
+Answer = Literal["network", "forest", "mean"]
+"""What predicts after a fine-tuning: the network, a random forest on filtered images, or the mean of both."""
 
 
 class FolderFacts(Config):
@@ -60,8 +60,6 @@ class Recommendation(Config):
     """The choices and why, in the order in which they were made."""
     job: dict[str, Any]
     """The settings of a pretraining job that carry the plan out; without the project."""
-    mode: str
-    """How to fine-tune afterwards."""
     minutes: float
     """That the pretraining takes, estimated."""
 
@@ -73,15 +71,3 @@ class Recommendation(Config):
             f"{value['method']}, {value['encoder']}, {training['patch_size']} px,"
             f" batch {training['batch_size']}, {training['steps']} steps, {value['time']} on {value['device']}"
         )
-
-
-def fine_tuning_mode(annotated: int) -> tuple[Literal["frozen", "full"], str]:
-    """Say what to train with so many annotated images, and why, in a sentence."""
-    images = f"{annotated} image{'' if annotated == 1 else 's'}" if annotated else "no image"
-    verb = "is" if annotated <= 1 else "are"
-    if annotated >= MANY_ANNOTATED:
-        return "full", f"{images} {verb} annotated, enough to train everything."
-    return (
-        "frozen",
-        f"So far {images} {verb} annotated: from few, training the decoder alone was about as good, and it is quicker.",
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from napari_medssl import __version__
@@ -23,6 +22,7 @@ from napari_medssl.evaluate.report.page import Report
 from napari_medssl.events import Started
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_medssl.evaluate import ClassScore, Evaluation

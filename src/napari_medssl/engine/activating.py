@@ -49,6 +49,7 @@ def keep_activation(
     planes: NDArray[np.float32],
     value: int,
     *,
+    factor: float,
     device: torch.device,
 ) -> KeptActivation:
     """Compute the class activation map of an image, and write it as a float32 TIFF into the run's folder.
@@ -65,6 +66,8 @@ def keep_activation(
         The whole image, values in [0, 1].
     value : int
         The class, as the network calls it.
+    factor : float
+        File pixels per network pixel.
     device : torch.device
         Where the network is.
 
@@ -74,7 +77,7 @@ def keep_activation(
         As `activation_map` does.
     """
     rows, columns = middle((planes.shape[1], planes.shape[2]))
-    values = activation_map(model, planes[:, rows, columns], value, device=device)
+    values = activation_map(model, planes[:, rows, columns], value, factor=factor, device=device)
     file = f"{FOLDER}/cam/{image}.{value}.tif"
     with atomic(run.path / file) as temporary:
         tifffile.imwrite(temporary, values, compression="zlib")

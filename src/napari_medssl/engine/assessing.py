@@ -40,9 +40,10 @@ from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.predict import Tiles, over_tiles
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.stages import stage_maps
-from napari_medssl.learn.task import UNREADABLE, TrainingConfig
+from napari_medssl.learn.task import UNREADABLE, PretrainingConfig
 from napari_medssl.learn.trial import expected_memory
 from napari_medssl.project import Project, Run
+from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -94,7 +95,8 @@ class _Assessing:
             )
         self.annotated = measured_on(project, [run], names)
         self.probed = evenly(self.annotated.names, MOST_IMAGES)
-        smallest = min(min(project.shape(name)) for name in self.names)
+        self.scaled = ScaledImages(project, self.model.spec.scale)
+        smallest = min(min(self.scaled.shape(name)) for name in self.names)
         multiple = self.model.stride
         if self.other is not None:
             multiple = max(multiple, self.other_model.stride)
@@ -160,7 +162,7 @@ class _Assessing:
         for number, name in enumerate(self.names):
             yield from self._next()
             try:
-                planes = self.project.planes(name)
+                planes = self.scaled.planes(name)
             except (*UNREADABLE, MemoryError) as error:  # one such file does not end a folder
                 yield Note(level="warning", text=f"Left out {name}: {error}")
                 continue
@@ -229,7 +231,12 @@ class _Assessing:
                 continue
             planes, labels = found
             grid = embedded(
-                source, planes, stride=STRIDE, device=self.torch_device, tiles=self.tiles
+                source,
+                planes,
+                factor=self.scaled.factor(name),
+                stride=STRIDE,
+                device=self.torch_device,
+                tiles=self.tiles,
             )
             parts[name] = cells_of(grid, STRIDE, labels, rng=rng)
             yield from self._said()
@@ -283,7 +290,13 @@ class _Assessing:
                 if not mask.any():
                     continue
                 kept = keep_activation(
-                    self.model, self.run, name, planes, info.value, device=self.torch_device
+                    self.model,
+                    self.run,
+                    name,
+                    planes,
+                    info.value,
+                    factor=self.scaled.factor(name),
+                    device=self.torch_device,
                 )
                 known = labels > 0
                 found.append(
@@ -330,7 +343,7 @@ class _Assessing:
                 config=method.config_type.parse(job["method_config"]),
                 model=model,
                 project=self.project,
-                training=TrainingConfig.parse(job["training"]),
+                training=PretrainingConfig.parse(job["training"]),
                 seed=int(job["seed"]),
             )
             memory = expected_memory(task, seed=int(job["seed"]), device=torch.device("cpu"))

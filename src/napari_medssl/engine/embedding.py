@@ -31,6 +31,7 @@ from napari_medssl.project import Project, Run, atomic
 from napari_medssl.project.entries import digest_of
 from napari_medssl.project.listing import identity_of
 from napari_medssl.project.locks import held
+from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ def _embed(
     notes: list[str] = []
     # where the folder was never calibrated this takes as long as some images
     source = open_source(job.source, run, project, model, torch_device, tell=notes.append)
-    source = source.reduced(plan.dimensions)
+    source, scaled = source.reduced(plan.dimensions), ScaledImages(project, model.spec.scale)
     index = _without(index, folder, project, due)
     index.write(index_path(folder))  # from here on it holds nothing that is about to change
     failed = 0
@@ -107,7 +108,12 @@ def _embed(
                     yield Note(level="warning", text=f"Left out {name}: {error}")
                     continue
                 features = embedded(
-                    source, planes, stride=plan.stride, device=torch_device, tiles=tiles
+                    source,
+                    planes,
+                    factor=scaled.factor(name),
+                    stride=plan.stride,
+                    device=torch_device,
+                    tiles=tiles,
                 )
             path = file_of(folder, name)
             write_embedding(path, features, run)
@@ -188,7 +194,8 @@ def open_source(
     made_from = digest_of(_weights(run, name))
     found = _read_projection(path, made_from)
     if found is None:
-        mean, basis = fit_projection(maps, project, multiple=model.stride, device=device, tell=tell)
+        scaled = ScaledImages(project, model.spec.scale)
+        mean, basis = fit_projection(maps, scaled, multiple=model.stride, device=device, tell=tell)
         found = mean.float().numpy(), basis.float().numpy()
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez(file, mean=found[0], basis=found[1], made_from=np.array(made_from))
@@ -200,13 +207,21 @@ def embedded(
     source: FeatureSource,
     planes: NDArray[np.float32],
     *,
+    factor: float,
     stride: int,
     device: torch.device,
     tiles: Tiles | None = None,
 ) -> NDArray[np.float32]:
-    """Give the features of an image to look at, ``(Y/stride, X/stride, D)``: its border like its middle."""
-    border = max(BORDER, source.stride, stride)
-    return pixel_embedding(source, planes, stride=stride, device=device, tiles=tiles, border=border)
+    """Compute the features of an image to look at, ``(Y/stride, X/stride, D)``: its border like its middle."""
+    return pixel_embedding(
+        source,
+        planes,
+        factor=factor,
+        stride=stride,
+        device=device,
+        tiles=tiles,
+        border=max(BORDER, source.stride),
+    )
 
 
 def usual_stride(shape: tuple[int, int]) -> int:

@@ -26,6 +26,7 @@ from napari_medssl.learn.devices import DeviceName, choose_device
 from napari_medssl.learn.predict import warn
 from napari_medssl.learn.sources import check_source
 from napari_medssl.project.checkpoint import atomic
+from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -187,24 +188,26 @@ class FullFeatures:
         self._source = open_source(
             check_source(source), run, project, model, self._device, tell=warn
         )
+        self._scaled = ScaledImages(project, model.spec.scale)
         self._kept: dict[str, PixelEmbedding] = {}
 
     def __call__(self, image: str) -> PixelEmbedding:
         """Give the features of an image."""
         if image not in self._kept:
-            planes = self._project.planes(image)
-            features = embedded(self._source, planes, stride=1, device=self._device)
+            features = self.grid(image, stride=1)[0]
             while len(self._kept) >= self.KEPT:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[image] = PixelEmbedding(
-                features, stride=1, shape=(planes.shape[1], planes.shape[2])
+                features, stride=1, shape=(features.shape[0], features.shape[1])
             )
         return self._kept[image]
 
     def grid(self, image: str, stride: int = 4) -> tuple[NDArray[np.float32], int]:
         """Give the features of an image, ``(Y / stride, X / stride, D)``, and the stride; nothing is kept."""
         planes = self._project.planes(image)
-        return embedded(self._source, planes, stride=stride, device=self._device), stride
+        factor = self._scaled.factor(image)
+        features = embedded(self._source, planes, factor=factor, stride=stride, device=self._device)
+        return features, stride
 
 
 def similar(

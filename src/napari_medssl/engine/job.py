@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from napari_medssl.config import Config, ConfigError, advanced
 from napari_medssl.engine.experiment.plan import ExperimentJob
 from napari_medssl.engine.scoring_jobs import AssessJob, EvaluateJob
 from napari_medssl.learn.control import Control
 from napari_medssl.learn.devices import DeviceName
-from napari_medssl.learn.finetune import FinetuneConfig, Mode
+from napari_medssl.learn.finetune import PRESETS, FinetuneConfig, Mode, Preset
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.objects import ObjectsFrom
 from napari_medssl.learn.sources import check_source
-from napari_medssl.learn.training import TrainingConfig
+from napari_medssl.learn.task import PretrainingConfig
 from napari_medssl.learn.transfer import Part
 from napari_medssl.learn.weights import ExportNames, ExportPart
+from napari_medssl.plan import Answer
 from napari_medssl.project.label_exports import LabelFormat
 from napari_medssl.project.project import PREDICTED_MAPS, PredictedMap
 from napari_medssl.project.run import without_version
+from napari_medssl.project.working_scale import ScaleRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +58,9 @@ class _TrainingJob(_ProjectJob):
     """The network; ignored when the job starts from an earlier run, whose network it then is."""
     from_run: str | None = None
     """An earlier run to start from: its name, or the path of a run folder of another project."""
+    scale: ScaleRule | None = None
+    """The working scale: how large a network pixel is. Unset means that of the run it starts from, or the one that
+    suits the folder."""
     take: Part = advanced("everything")
     """What is taken over from that run: the encoder, all but the last layer (encoder+decoder), or everything (the last
     layer where the classes are the same)."""
@@ -73,7 +78,7 @@ class PretrainJob(_TrainingJob):
     """Key of the pretext method."""
     method_config: dict[str, Any] = Field(default_factory=dict)
     """Settings of the method."""
-    training: TrainingConfig = TrainingConfig()
+    training: PretrainingConfig = PretrainingConfig()
     """How long, how fast."""
 
 
@@ -81,18 +86,45 @@ class FinetuneJob(_TrainingJob):
     """Learn from annotations."""
 
     kind: Literal["finetune"] = "finetune"
-    mode: Mode = "frozen"
+    mode: Mode = "full"
     """What is trained: a linear probe on the features, the decoder (frozen encoder), or everything."""
+    preset: Preset = "default"
+    """The recipe: ours, or that of a paper with its optimiser, rates and loss (pix2rep, dicoh, evaluation). Settings
+    that are given beside it count."""
+    answer: Answer | None = None
+    """What predicts afterwards: the network, a random forest on filtered images, or the mean of both. Unset means what
+    leave-one-out estimates favour, or the mean where there are none."""
+    estimate: bool = True
+    """Estimate by leave-one-out how good network, forest and their mean are on new images, where two images or groups
+    are annotated: the training is repeated up to four times."""
     images: tuple[str, ...] | None = None
     """Annotated images to use; unset means all of them."""
     training: FinetuneConfig = FinetuneConfig()
-    """How long, how fast."""
+    """How long, how fast, by which recipe."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, data: Any) -> Any:
+        """Fill in what the preset says and the job does not."""
+        if not isinstance(data, dict) or isinstance(data.get("training"), FinetuneConfig):
+            return data
+        recipe = PRESETS.get(
+            data.get("preset", "default")
+        )  # an unknown one is refused by its field
+        training = data.get("training", {})
+        if not recipe or not isinstance(training, dict):
+            return data
+        return data | {"training": recipe | training}
 
     def model_post_init(self, context: object, /) -> None:
-        """Refuse objects from a linear probe, which has no layer for them."""
+        """Refuse objects, and a choice of what predicts, from a linear probe."""
         if self.mode == "probe" and self.training.objects:
             raise ValueError(
                 'objects are learned by the modes "frozen" and "full"; a linear probe knows classes alone'
+            )
+        if self.mode == "probe" and self.answer not in (None, "network"):
+            raise ValueError(
+                f'answer = "{self.answer}": a linear probe predicts by itself; the forest goes with "frozen" and "full"'
             )
 
 
@@ -124,6 +156,8 @@ class PredictJob(Config):
     objects: ObjectsFrom = "auto"
     """Tell objects apart: in the map of distances of a run that learned objects (distance; auto: where there is one),
     as areas of a class parted at their necks (separate), as its connected areas (connected), or not (none)."""
+    flips: bool = advanced(False)
+    """Average over the image and its mirrored versions: a little better, and four times as long."""
     device: DeviceName = "auto"
     """Where to compute; auto takes a GPU where there is one."""
 

@@ -85,7 +85,9 @@ def predict(job: PredictJob, control: Control) -> Iterator[Event]:
 def _predict(job: PredictJob, project: Project, run: Run, control: Control) -> Iterator[Event]:
     device = choose_device(job.device)
     torch_device = torch.device(device.name)
-    predictor = Predictor(model_of(run).to(torch_device), run, project, objects=job.objects)
+    predictor = Predictor(
+        model_of(run).to(torch_device), run, project, objects=job.objects, flips=job.flips
+    )
     names = chosen_images(project, job.images)
     outputs = () if job.project is None else stored_outputs(project, predictor, maps=job.maps)
     export = _export(job, project, predictor, names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -60,6 +60,11 @@ def stored_outputs(
     )
 
 
+def _note(predictor: Predictor, prediction: Prediction) -> dict[str, Any]:
+    """Say in a file where it comes from, and at which working scale it was computed."""
+    return {**predictor.note, "file_pixels_per_network_pixel": prediction.factor}
+
+
 class _Labels:
     def __init__(self, project: Project, predictor: Predictor) -> None:
         self._project, self._predictor = project, predictor
@@ -69,7 +74,7 @@ class _Labels:
 
     def write(self, prediction: Prediction) -> None:
         path = self._project.prediction_path(self._predictor.name, prediction.image)
-        write_tiff_labels(path, prediction.labels, note=self._predictor.note)
+        write_tiff_labels(path, prediction.labels, note=_note(self._predictor, prediction))
 
 
 class _Map:
@@ -89,7 +94,7 @@ class _Map:
             return
         values = prediction.chances if self._which == "probability" else prediction.uncertainty
         label_values = [info.value for info in self._predictor.classes]
-        note = {**self._predictor.note, "values": label_values}
+        note = {**_note(self._predictor, prediction), "values": label_values}
         write_tiff(path, values.astype(np.float16), note=note)
 
     def _path(self, image: str) -> Path:
@@ -110,7 +115,7 @@ class _Objects:
 
     def write(self, prediction: Prediction) -> None:
         objects, distance = self._paths(prediction.image)
-        note = {**self._predictor.note, "found": prediction.found}
+        note = {**_note(self._predictor, prediction), "found": prediction.found}
         if prediction.distance is None:
             distance.unlink(missing_ok=True)
         else:

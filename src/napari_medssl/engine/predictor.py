@@ -24,6 +24,7 @@ from napari_medssl.project.applied_run import (
 from napari_medssl.project.checkpoint import read_labels_note
 from napari_medssl.project.paths import given, is_folder
 from napari_medssl.project.prediction_table import prediction_name, weights_digest
+from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,8 @@ class Prediction:
     """(K, Y, X): the probability of each class."""
     seen: Fingerprint
     """Which image it is of, should another one take its name."""
+    factor: float
+    """File pixels per network pixel."""
     objects: NDArray[np.int32] | None = None
     """(Y, X): which object a pixel belongs to, 0 for none; None where none were told apart."""
     found: How | None = None
@@ -92,6 +95,8 @@ class Predictor:
     objects : {"auto", "none", "distance", "separate", "connected"}
         How objects are told apart, see `way_to_objects`. With ``auto``, a run without a map of distances renews objects
         that are there already, in the way that they were found in.
+    flips : bool
+        See `predict_maps`.
 
     Raises
     ------
@@ -120,21 +125,23 @@ class Predictor:
         project: Project,
         *,
         objects: ObjectsFrom = "auto",
+        flips: bool = False,
     ) -> None:
         check_head(model, run)
         check_channels(model, project, run)
-        self._model, self._project = model, project
+        self._model, self._project, self._flips = model, project, flips
+        self._scaled = ScaledImages(project, model.spec.scale)
         self.objects = way_to_objects(model.spec, objects, run=run.name)
         self._as_before = objects == "auto" and self.objects is None
         weights = run.weights()
         assert weights is not None  # the model came from them
         self.name, self.weights = prediction_name(project, run), weights_digest(weights)
         self.note = {"run": run.name, "weights": self.weights}
-        self.classes, self.notes = model.spec.classes, ()
+        self.classes = model.spec.classes
+        self.notes = tuple(self._scaled.notes(project.images))
         if self.name != run.name:
-            self.classes, self.notes = translated(
-                model.spec.classes, project.settings.known_classes
-            )
+            self.classes, told = translated(model.spec.classes, project.settings.known_classes)
+            self.notes += told
             self.weights = weights_here(self.weights, self.classes)
             self.note["weights"] = self.weights
 
@@ -163,17 +170,20 @@ class Predictor:
         MemoryShortageError
             If memory does not suffice for the smallest tile.
         """
-        chances, distance = predict_maps(self._model, planes, device=device, tiles=tiles)
+        factor = self._scaled.factor(image)
+        chances, distance = predict_maps(
+            self._model, planes, factor=factor, device=device, tiles=tiles, flips=self._flips
+        )
         values = np.array([info.value for info in self.classes], dtype=np.uint16)
         labels = values[chances.argmax(0)]
         how = self.objects
         if self._as_before:
             how = way_of(self._project.predicted_objects_path(self.name, image))
         if how is None or (how == "distance" and distance is None):
-            return Prediction(image, labels, chances, seen)
+            return Prediction(image, labels, chances, seen, factor)
         objects = find_objects(labels, distance, how)
         kept = distance if how == "distance" else None
-        return Prediction(image, labels, chances, seen, objects, how, kept)
+        return Prediction(image, labels, chances, seen, factor, objects, how, kept)
 
 
 def way_of(path: Path) -> How | None:

@@ -24,6 +24,7 @@ from napari_medssl.config import Config
 from napari_medssl.events import Device
 from napari_medssl.plan import Start
 from napari_medssl.project.project import PredictedMap
+from napari_medssl.project.working_scale import ScaleRule
 
 __all__ = ["IDLE_SECONDS", "Command", "Description", "Method", "Request"]
 
@@ -48,7 +49,9 @@ class Request(Config):
         ``(Y/stride, X/stride, D)`` relative to the project, ``stride``, ``shape`` (of the image: Y, X), ``seconds``].
     ``preview``
         What a pretext method would learn from on one image, before any training
-        [``layers``: list of ``{"name", "kind": "labels" | "image" | "points", "path", "text"}``].
+        and the image as the network sees it, at the working `scale` (unset: the recommended one) with a patch of
+        `patch_size` [``layers``: list of ``{"name", "kind": "labels" | "image" | "points", "path", "text",
+        "pixel": file pixels per pixel}``].
     ``activate``
         Write the class activation map of one image and the class of label `value` into the run's folder [``path``:
         float32 TIFF relative to the project, ``top``, ``left``: where in the image it begins, ``seconds``].
@@ -66,6 +69,8 @@ class Request(Config):
     image: str = ""
     method: str = ""
     method_config: dict[str, Any] = Field(default_factory=dict)
+    scale: ScaleRule | None = None
+    patch_size: int = Field(256, ge=32)
     maps: tuple[PredictedMap, ...] = ()
     """Kept with a prediction: ``probability``, ``uncertainty``."""
     start: Start | None = None

@@ -12,35 +12,39 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 
+from napari_medssl.engine.choosing import Chooser
 from napari_medssl.engine.job import FinetuneJob, PretrainJob, ResumeJob, parse_job
 from napari_medssl.engine.predicting import find_run, model_of
 from napari_medssl.errors import MedsslError
-from napari_medssl.evaluate.taught import taught
+from napari_medssl.evaluate.estimate import ANSWERS
 from napari_medssl.events import Device, Done, Event, Failed, Note, Started
 from napari_medssl.learn.devices import choose_device, choose_threads
 from napari_medssl.learn.features import calibrate
-from napari_medssl.learn.finetune import FinetuneTask, Part, ProbeTask
+from napari_medssl.learn.finetune import FinetuneTask, ProbeTask
 from napari_medssl.learn.imagenet import announce
 from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.networks import ModelSpec, SegmentationModel
-from napari_medssl.learn.predict import predict_probabilities
+from napari_medssl.learn.predict import predict_maps
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.recording import Outage
+from napari_medssl.learn.scale_choice import choose_scale
 from napari_medssl.learn.task import UNREADABLE, nothing_left
 from napari_medssl.learn.training import Task, train
-from napari_medssl.learn.transfer import build_model, origin, takes_all, transfer
+from napari_medssl.learn.transfer import build_model, origin, transfer
 from napari_medssl.learn.weights import load_model, save_model
 from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import WriteError
+from napari_medssl.project.working_scale import ScaledImages, ScaleRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_medssl.config import Config
+    from napari_medssl.evaluate.estimate import Choice
     from napari_medssl.learn.control import Control
-    from napari_medssl.learn.trial import Choice
+    from napari_medssl.learn.trial import Choice as Computing
 
 __all__ = ["check_start", "model_at_start", "start"]
 
@@ -71,13 +75,42 @@ def start(job: PretrainJob | FinetuneJob | ResumeJob, control: Control) -> Itera
         job = job.model_copy(update={"images": _annotated(project, job)})
     source = _source(project, job)
     if source is not None:
-        job = job.model_copy(update={"network": source.spec.network})
+        job = job.model_copy(
+            update={"network": source.spec.network, "from_run": _settled(project, job)}
+        )
+    job, why_scale = _with_scale(project, job, source)
     if isinstance(job, FinetuneJob) and job.mode == "probe" and job.threads is None:
         # Embeddings are computed before the trial; with other threads a resumed run's would round differently.
         job = job.model_copy(update={"threads": choose_threads()})
     run = project.new_run(job.method if isinstance(job, PretrainJob) else f"finetune-{job.mode}")
     _write(run, job)
-    yield from _recorded(run, _train(project, run, job, control, source=source))
+    yield from _recorded(run, _train(project, run, job, control, source=source, said=why_scale))
+
+
+def _settled(project: Project, job: PretrainJob | FinetuneJob) -> str:
+    """Name the run that a job starts from: "latest" means another one as soon as this job has its own."""
+    assert job.from_run is not None
+    before = find_run(job.from_run, project)
+    own = before.path.parent == project.path / "runs"
+    return before.name if own else job.from_run
+
+
+def _with_scale(
+    project: Project, job: PretrainJob | FinetuneJob, source: SegmentationModel | None
+) -> tuple[PretrainJob | FinetuneJob, str]:
+    """Settle the working scale of a job, and say in a sentence which it is and why."""
+    if job.scale is not None:
+        return job, f"Working scale: {job.scale.text()}, as asked for."
+    if source is not None:
+        rule = source.spec.scale
+        why = f"Working scale: {rule.text()}, that of {job.from_run}."
+        return job.model_copy(update={"scale": rule}), why
+    chosen = choose_scale(project, images=job.images if isinstance(job, FinetuneJob) else None)
+    update: dict[str, Any] = {"scale": chosen.rule}
+    if "patch_size" not in job.training.model_fields_set:
+        patch = {"patch_size": chosen.patch}
+        update["training"] = job.training.model_copy(update=patch)
+    return job.model_copy(update=update), f"Working scale: {chosen.rule.text()}. {chosen.why}"
 
 
 def _write(run: Run, job: PretrainJob | FinetuneJob) -> None:
@@ -160,6 +193,7 @@ def _train(
     *,
     source: SegmentationModel | None = None,
     resume: bool = False,
+    said: str = "",
 ) -> Iterator[Event]:
     torch.set_num_threads(job.threads or choose_threads())
     device = choose_device(job.device)
@@ -168,11 +202,8 @@ def _train(
     torch.manual_seed(job.seed)
     if source is None and not resume and job.network.encoder_weights == "imagenet":
         yield Note(text=announce(job.network.encoder))  # at once: the download may take minutes
-    notes: list[str] = []
+    notes = [said] if said else []
     model = _model(project, run, job, source, resume=resume, note=notes.append)
-    if isinstance(job, FinetuneJob) and not resume:
-        job = _with_start_share(job, model, source)
-        _write(run, job)
     task = _task(project, job, model, device)
     title = _title(job, task)
 
@@ -186,7 +217,7 @@ def _train(
             device=device,
         )
 
-    def keep(choice: Choice) -> None:
+    def keep(choice: Computing) -> None:
         settled = {"channels_last": choice.channels_last}
         training = job.training.model_copy(update=settled)
         _write(run, job.model_copy(update={"threads": choice.threads, "training": training}))
@@ -208,7 +239,21 @@ def _train(
         if isinstance(event, Started):
             for text in (*notes, *getattr(task, "notes", ())):
                 yield Note(text=text)
-    yield from _finish(project, run, job, device, stopped=control.stopped)
+    choice: Choice | None = None
+    if isinstance(job, FinetuneJob) and job.mode != "probe":
+
+        def task_of(names: Sequence[str]) -> FinetuneTask:
+            """Make the same training anew, on some of the images."""
+            torch.manual_seed(job.seed)
+            fresh = _model(
+                project, run, job, _source(project, job), resume=False, note=lambda _: None
+            )
+            part = _task(project, job.model_copy(update={"images": tuple(names)}), fresh, device)
+            assert isinstance(part, FinetuneTask)  # by the job's mode
+            return part
+
+        choice = yield from Chooser(project, run, job, device, control, task_of).events()
+    yield from _finish(project, run, job, device, stopped=control.stopped, choice=choice)
 
 
 def _model(
@@ -239,6 +284,7 @@ def _model(
         head=cast('Literal["network", "probe", "none"]', head),
         method=method,
         objects=isinstance(job, FinetuneJob) and job.training.objects,
+        scale=job.scale or ScaleRule(),
         ancestry=(*(origin(job.network) if source is None else source.spec.ancestry), run.name),
     )
     if source is None:
@@ -250,31 +296,6 @@ def _model(
     if head != "probe" or before.path.parent != run.path.parent:
         model.feature_calibrated.fill_(False)  # the features, or the images, are about to change
     return model
-
-
-def _with_start_share(
-    job: FinetuneJob, model: SegmentationModel, source: SegmentationModel | None
-) -> FinetuneJob:
-    """Settle how much of the start's weights is handed back.
-
-    Raises
-    ------
-    MedsslError
-        If it is to be some, and the start does not predict what is to be learned.
-    """
-    whole = source is not None and takes_all(model.spec, source.spec, job.take)
-    share = job.training.start_share
-    if share and not (whole and job.mode != "probe"):
-        raise MedsslError(
-            f"start_share = {share} averages what is learned with what it starts from, and that does not predict"
-            " these classes.",
-            advice="Leave it out, or start from a run with the same classes and take everything over.",
-        )
-    if share is None:
-        assert job.images is not None  # resolved when the job started
-        share = 1 / (1 + len(job.images)) if whole and job.mode != "probe" else 0.0
-    training = job.training.model_copy(update={"start_share": share})
-    return job.model_copy(update={"training": training})
 
 
 def check_start(source: str) -> None:
@@ -321,10 +342,9 @@ def _task(
         "images": job.images,
         "config": job.training,
         "seed": job.seed,
-        "seen": _seen(project, job),
     }
     if job.mode != "probe":
-        return FinetuneTask(mode=job.mode, pretrained=_pretrained(job), **common)
+        return FinetuneTask(mode=job.mode, **common)
     torch_device = torch.device(device.name)
     model.to(torch_device)
     notes: list[str] = []
@@ -341,6 +361,7 @@ def _finish(
     device: Device,
     *,
     stopped: bool,
+    choice: Choice | None,
 ) -> Iterator[Event]:
     """Calibrate the features of what is kept, and try it on one image before it is offered."""
     torch_device = torch.device(device.name)
@@ -354,24 +375,24 @@ def _finish(
             save_model(model, path)
     for text in dict.fromkeys(notes):
         yield Note(level="warning", text=text)
-    planes = _readable(project)[:, :512, :512]
-    if not np.isfinite(predict_probabilities(model, planes, device=torch_device)).all():
+    name, planes = _readable(project)
+    factor = ScaledImages(project, model.spec.scale).factor(name)
+    maps = predict_maps(model, planes, factor=factor, device=torch_device)
+    if not np.isfinite(maps.chances).all():
         raise MedsslError(
             "The trained network gives values that are not numbers, so it is not offered.",
             advice="Train again with a lower learning rate.",
         )
     curves = run.metrics()
     metrics = {name: values[-1][1] for name, values in curves.items() if values}
-    scores = curves.get("validation/dice", [])
-    if scores and run.best_path.is_file():
-        kept = _kept_step(curves["validation/score"])
-        metrics["validation/dice"] = dict(scores)[kept]
     verb = "Stopped" if stopped else "Done"
     steps = curves["loss"][-1][0] if "loss" in curves else 0
     parts = [f"{verb} after {steps} of {job.training.steps} steps"]
-    if scores:
-        of = f" by {_kept(run, kept)}" if run.best_path.is_file() else ""
-        parts.append(f"validation Dice {metrics['validation/dice']:.3f}{of}")
+    if choice is not None:
+        parts.append(f"{ANSWERS[choice.answer]} predicts")
+        if choice.score is not None:
+            metrics["estimate/dice"] = choice.score
+            parts.append(f"leave-one-out Dice {choice.score:.3f}")
     elif math.isfinite(metrics.get("loss", math.nan)):
         parts.append(f"loss {metrics['loss']:.4f}")
     early = steps < job.training.steps and not stopped
@@ -379,25 +400,11 @@ def _finish(
     yield Done(run=run.name, stopped=stopped, summary=summary, metrics=metrics)
 
 
-def _kept_step(scores: list[tuple[int, float]]) -> int:
-    """Give the step whose network a fine-tuned run hands back: of equal scores the first."""
-    return max(scores, key=lambda item: item[1])[0]
-
-
-def _kept(run: Run, step: int) -> str:
-    """Say which network a fine-tuned run hands back."""
-    if step > 0:
-        return f"the network of step {step}"
-    probe = load_model(run.best_path).spec.head == "probe"
-    start = "the linear probe" if probe else "the network"
-    return f"{start} from before training, not surpassed by it"
-
-
-def _readable(project: Project) -> NDArray[np.float32]:
+def _readable(project: Project) -> tuple[str, NDArray[np.float32]]:
     """Read the first image that is still there."""
     for name in project.images:
         with contextlib.suppress(*UNREADABLE):
-            return project.planes(name)
+            return name, project.planes(name)
     raise nothing_left()
 
 
@@ -421,20 +428,6 @@ def _source(project: Project, job: PretrainJob | FinetuneJob) -> SegmentationMod
     if job.from_run is None:
         return None
     return model_of(find_run(job.from_run, project))
-
-
-def _seen(project: Project, job: FinetuneJob) -> frozenset[str]:
-    """Name the images whose annotations taught the network that a job starts from."""
-    if job.from_run is None:
-        return frozenset()
-    return taught(project, find_run(job.from_run, project)).annotated
-
-
-def _pretrained(job: FinetuneJob) -> tuple[Part, ...]:
-    """Name the parts of the network that do not start from random numbers."""
-    if job.from_run is not None:
-        return ("encoder",) if job.take == "encoder" else ("encoder", "decoder")
-    return () if job.network.encoder_weights == "none" else ("encoder",)
 
 
 def _title(job: PretrainJob | FinetuneJob, task: Task) -> str:

@@ -22,10 +22,12 @@ from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.predict import Tiles
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.recommend import recommend
+from napari_medssl.learn.scale_choice import choose_scale, network_view
 from napari_medssl.learn.sources import check_source
 from napari_medssl.project import Project, Run, atomic, read_json, write_json
 from napari_medssl.project.listing import identity_of
 from napari_medssl.project.paths import given
+from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +124,14 @@ class Interactive:
             model, device = self._model(run, project, request)
             opened = open_source(source, run, project, model, device, tell=self._tell)
             planes = project.planes(request.image)
-            features = embedded(opened, planes, stride=stride, device=device, tiles=self._tiles)
+            features = embedded(
+                opened,
+                planes,
+                factor=ScaledImages(project, model.spec.scale).factor(request.image),
+                stride=stride,
+                device=device,
+                tiles=self._tiles,
+            )
             write_embedding(path, features, run)
             write_json(path.with_suffix(".json"), made_from)
             _make_room(project)
@@ -142,7 +151,12 @@ class Interactive:
         )
         folder = project.path / "derived" / "preview"
         described = []
-        for number, layer in enumerate(method.preview(config, project, request.image)):
+        scale = request.scale or choose_scale(project).rule
+        layers = [
+            network_view(ScaledImages(project, scale), request.image, patch=request.patch_size),
+            *method.preview(config, project, request.image, scale=scale, patch=request.patch_size),
+        ]
+        for number, layer in enumerate(layers):
             path = folder / f"{number}.npy"
             with atomic(path) as temporary, temporary.open("wb") as file:
                 np.save(file, layer.data)
@@ -152,6 +166,7 @@ class Interactive:
                     "kind": layer.kind,
                     "path": path.relative_to(project.path).as_posix(),
                     "text": layer.text,
+                    "pixel": layer.pixel,
                 }
             )
         return {"layers": described}
@@ -160,7 +175,10 @@ class Interactive:
         project, run = self._opened(request)
         model, device = self._model(run, project, request)
         planes = project.planes(request.image)
-        kept = keep_activation(model, run, request.image, planes, request.value, device=device)
+        factor = ScaledImages(project, model.spec.scale).factor(request.image)
+        kept = keep_activation(
+            model, run, request.image, planes, request.value, factor=factor, device=device
+        )
         path = (run.path / kept.file).relative_to(project.path).as_posix()
         return {"path": path, "top": kept.top, "left": kept.left}
 

@@ -14,6 +14,7 @@ from napari_medssl.events import Event, Note
 from napari_medssl.learn.augment import View, cut
 from napari_medssl.learn.stages import layers_of, stage_maps
 from napari_medssl.learn.task import UNREADABLE
+from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -70,7 +71,7 @@ def compared(
     against : str
         What to call the other one.
     side : int
-        Of the middle, pixels: a multiple of both networks' stride.
+        Of the middle, network pixels of `model`: a multiple of both networks' stride.
     seed : int
         Which images share a batch.
     device : torch.device
@@ -90,6 +91,7 @@ def compared(
     else:
         batches = np.array_split(order, max(1, round(len(names) / BATCH)))
     least = PAPER_BATCH if kind == "paper" else LEAST
+    scaled = ScaledImages(project, model.spec.scale)  # one scale for both: the same input
     stages = Alignment()
     layers: list[tuple[int, Alignment]] = []
     looked = 0
@@ -98,7 +100,7 @@ def compared(
         for name in (names[i] for i in batch):
             yield from each()
             try:
-                pictures.append(_middle(project.planes(name), side))
+                pictures.append(_middle(scaled.planes(name), side))
             except (*UNREADABLE, MemoryError) as error:
                 yield Note(level="warning", text=f"Left out {name}: {error}")
         if len(pictures) < least:

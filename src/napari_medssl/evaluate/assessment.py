@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from napari_medssl.config import Config
@@ -15,6 +14,7 @@ from napari_medssl.project.checkpoint import atomic, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from napari_medssl.project import Run
 

@@ -8,7 +8,6 @@ it is applied to the coarse grid before that is enlarged, and not after.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +24,8 @@ from napari_medssl.explore.similarity import EmbeddingError
 from napari_medssl.explore.uncertainty import entropy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
     from numpy.typing import NDArray
 
 __all__ = ["Annotated", "LiveConfig", "LivePrediction", "LiveProbe"]

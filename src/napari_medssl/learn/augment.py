@@ -7,7 +7,7 @@ A `View` knows its coordinates: the same view applied to an image and to any map
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -26,7 +26,9 @@ __all__ = [
     "change_colour",
     "change_gamma",
     "change_intensity",
+    "change_strongly",
     "cut",
+    "draw_any_view",
     "draw_view",
     "matched_cells",
 ]
@@ -42,10 +44,13 @@ class View:
         Maps view pixel centres (x, y, 1) to image pixel centres (x, y).
     size : int
         Side of the view, pixels.
+    field : ndarray of float32 of shape (2, size, size), optional
+        An elastic deformation: by how much, in view pixels (x, y), each pixel looks aside before `matrix` applies.
     """
 
     matrix: NDArray[np.float64]
     size: int
+    field: NDArray[np.float32] | None = None
 
     def inside(self, matrix: NDArray[np.float64]) -> View:
         """Give the view whose pixels lie in this view where `matrix` (2, 3) says, in pixel centres."""
@@ -110,7 +115,55 @@ def draw_view(
     return View(matrix=np.column_stack([linear, shift]), size=size)
 
 
-def cut(array: NDArray[Pixel], view: View, *, labels: bool = False) -> NDArray[Pixel]:
+def draw_any_view(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    size: int,
+    *,
+    centre: tuple[float, float],
+    zoom: tuple[float, float] = (0.7, 1.3),
+    shift: float = 0.2,
+    elastic: float = 0.03,
+) -> View:
+    """Draw a view of any rotation and scale, shifted, mirrored and deformed.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The only source of randomness.
+    shape : tuple of int
+        Image height and width, pixels.
+    size : int
+        Side of the view, pixels.
+    centre : tuple of float
+        (y, x) around which an image is viewed that is larger than the view; of one that fits, the middle is taken.
+    zoom : tuple of float
+        Smallest and largest image pixels per view pixel.
+    shift : float
+        Largest shift along each axis, as a share of the side.
+    elastic : float
+        Standard deviation of the displacements of a 4 x 4 grid, as a share of the side, in half of the views.
+    """
+    scale = float(np.exp(rng.uniform(*np.log(zoom))))
+    angle = rng.uniform(-np.pi, np.pi)
+    mirror = -1.0 if rng.integers(2) else 1.0
+    moved = rng.uniform(-shift, shift, size=2) * size
+    middle = [n / 2 if n <= size else c for n, c in zip(shape, centre, strict=True)]
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[mirror * cos, -sin], [mirror * sin, cos]])
+    half = (size - 1) / 2
+    at = np.array([middle[1] - 0.5, middle[0] - 0.5]) + moved
+    field = None
+    if rng.integers(2) and elastic > 0:
+        grid = rng.normal(0, elastic * size, size=(2, 4, 4)).astype(np.float32)
+        field = np.stack([cv2.resize(g, (size, size), interpolation=cv2.INTER_CUBIC) for g in grid])
+    matrix = np.column_stack([linear, at - linear @ np.array([half, half])])
+    return View(matrix=matrix, size=size, field=field)
+
+
+def cut(
+    array: NDArray[Pixel], view: View, *, labels: bool = False, outside: float | None = None
+) -> NDArray[Pixel]:
     """Resample an image or a label map at a view.
 
     Parameters
@@ -121,22 +174,32 @@ def cut(array: NDArray[Pixel], view: View, *, labels: bool = False) -> NDArray[P
         Where.
     labels : bool
         Nearest neighbour instead of linear interpolation.
+    outside : float, optional
+        Value outside the image; mirrored where it is not given.
 
     Returns
     -------
     ndarray
-        ``(size, size)`` or ``(C, size, size)``, same dtype. Outside the image it is mirrored.
+        ``(size, size)`` or ``(C, size, size)``, same dtype.
     """
-    flags = (cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+    how = cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR
+    border: dict[str, Any] = {"borderMode": cv2.BORDER_REFLECT_101}
+    if outside is not None:
+        border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": outside}
+    places = None
+    if view.field is not None:
+        xs, ys = np.meshgrid(*(np.arange(view.size, dtype=np.float32),) * 2)
+        points = np.stack([xs, ys]) + view.field
+        linear, shift = view.matrix[:, :2], view.matrix[:, 2]
+        places = (np.tensordot(linear, points, axes=1) + shift[:, None, None]).astype(np.float32)
 
     def warp(plane: NDArray[Pixel]) -> NDArray[Pixel]:
-        warped = cv2.warpAffine(
-            plane,
-            view.matrix,
-            (view.size, view.size),
-            flags=flags,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
+        if places is not None:
+            warped = cv2.remap(plane, places[0], places[1], how, **border)
+        else:
+            size = (view.size, view.size)
+            flags = how | cv2.WARP_INVERSE_MAP
+            warped = cv2.warpAffine(plane, view.matrix, size, flags=flags, **border)
         return warped.astype(plane.dtype, copy=False)
 
     return warp(array) if array.ndim == 2 else np.stack([warp(plane) for plane in array])
@@ -164,6 +227,27 @@ def change_intensity(
     contrast, brightness = rng.uniform(-strength, strength, size=2).astype(np.float32)
     mean = image.mean(dtype=np.float32)
     changed: NDArray[np.float32] = (image - mean) * (1 + contrast) + mean + brightness
+    return changed
+
+
+def change_strongly(
+    rng: np.random.Generator, image: NDArray[np.float32], *, rgb: bool
+) -> NDArray[np.float32]:
+    """Change the intensities of an image (C, Y, X) in [0, 1] in all ways that scanners and microscopes do.
+
+    Gamma up to 1.5, contrast and brightness up to .25, hue and saturation (or gain and offset of each channel), and in
+    a part of the images blur (sigma up to 1.5) and noise (up to .08).
+    """
+    changed = image
+    if rng.uniform() < 0.5:
+        changed = change_gamma(rng, np.clip(changed, 0, 1), strength=0.5)
+    changed = change_intensity(rng, changed, strength=0.25)
+    if rng.uniform() < 0.5:
+        changed = change_colour(rng, changed, strength=0.2, rgb=rgb)
+    if rng.uniform() < 0.3:
+        changed = blur(rng, changed, sigma=1.5)
+    if rng.uniform() < 0.3:
+        changed = add_noise(rng, changed, sigma=0.08)
     return changed
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.predict import padded
+from napari_medssl.project.working_scale import to_native, to_network
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -26,6 +27,7 @@ def activation_map(
     planes: NDArray[np.float32],
     value: int,
     *,
+    factor: float,
     device: torch.device,
 ) -> NDArray[np.float32]:
     """Give the Grad-CAM of a class on the last block of the encoder.
@@ -41,6 +43,8 @@ def activation_map(
         Values in [0, 1]. The whole of it is computed at once: of a large image give a part.
     value : int
         The class, as in labels (2 is the first after background).
+    factor : float
+        File pixels per network pixel.
     device : torch.device
         Where the model lives.
 
@@ -67,8 +71,9 @@ def activation_map(
         )
     if value not in known:
         raise MedsslError(f"The network does not know the class {value}; it knows {known}.")
-    height, width = planes.shape[-2:]
-    images = torch.from_numpy(padded(planes, model.stride))[None].to(device)
+    scaled = to_network(planes, factor)
+    height, width = scaled.shape[-2:]
+    images = torch.from_numpy(padded(scaled, model.stride))[None].to(device)
     blocks: list[Tensor] = []
 
     def cut_off(module: nn.Module, _: Any, output: list[Tensor]) -> list[Tensor]:
@@ -90,5 +95,5 @@ def activation_map(
         activation = F.relu((weights * blocks[-1]).sum(1, keepdim=True))
         size = (images.shape[-2], images.shape[-1])
         enlarged = F.interpolate(activation, size=size, mode="bilinear", align_corners=False)
-        result: NDArray[np.float32] = enlarged[0, 0, :height, :width].float().cpu().numpy()
-    return result
+        result: NDArray[np.float32] = enlarged[0, :, :height, :width].float().cpu().numpy()
+    return np.asarray(to_native(result, (planes.shape[1], planes.shape[2]))[0])

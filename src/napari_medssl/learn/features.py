@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from napari_medssl.errors import MedsslError
 from napari_medssl.learn.networks import EMBEDDING_SIZE, SegmentationModel
 from napari_medssl.learn.predict import Tiles, over_tiles, padded, warn
 from napari_medssl.learn.task import UNREADABLE, nothing_left
+from napari_medssl.project.working_scale import ScaledImages, to_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +27,9 @@ __all__ = ["BORDER", "calibrate", "fit_projection", "pixel_embedding"]
 MAX_IMAGES = 32
 PIXELS_PER_IMAGE = 1024
 CROP = 256
-"""Side of the central crop that is looked at, pixels."""
+"""Side of the central crop that is looked at, network pixels."""
 BORDER = 64
-"""Width of the mirrored frame that keeps a network's zero padding away from an image, pixels."""
+"""Width of the mirrored frame that keeps a network's zero padding away from an image, network pixels."""
 
 
 @torch.inference_mode()
@@ -69,7 +71,12 @@ def calibrate(
     was_training = model.training
     model.eval()
     mean, basis = fit_projection(
-        model.stages, project, multiple=model.stride, device=device, seed=seed, tell=tell
+        model.stages,
+        ScaledImages(project, model.spec.scale),
+        multiple=model.stride,
+        device=device,
+        seed=seed,
+        tell=tell,
     )
     model.train(was_training)
     model.feature_mean.copy_(mean)
@@ -80,7 +87,7 @@ def calibrate(
 @torch.inference_mode()
 def fit_projection(
     maps: Callable[[Tensor], list[Tensor]],
-    project: Project,
+    scaled: ScaledImages,
     *,
     multiple: int,
     device: torch.device,
@@ -93,8 +100,8 @@ def fit_projection(
     ----------
     maps : callable
         Maps images ``(1, C, Y, X)`` to maps ``(1, C_s, Y_s, X_s)`` of any number and sizes.
-    project : Project
-        Up to 32 images, evenly spread over the folder, are looked at.
+    scaled : ScaledImages
+        A project at the network's working scale; up to 32 images, evenly spread over the folder, are looked at.
     multiple : int
         Height and width that `maps` takes are multiples of this.
     device : torch.device
@@ -115,12 +122,13 @@ def fit_projection(
         If not one of these images can be read.
     """
     rng = np.random.default_rng(seed)
-    every = np.unique(np.linspace(0, len(project.images) - 1, MAX_IMAGES).round().astype(int))
+    names = scaled.images.images
+    every = np.unique(np.linspace(0, len(names) - 1, MAX_IMAGES).round().astype(int))
     sampled: list[list[Tensor]] = []
     lost = []
-    for name in (project.images[index] for index in every):
+    for name in (names[index] for index in every):
         try:
-            planes = project.planes(name)
+            planes = scaled.planes(name)
         except UNREADABLE:
             lost.append(name)
             continue
@@ -143,8 +151,8 @@ def fit_projection(
     features = torch.cat(stages, dim=1)  # (N, F)
     mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
     scale = weights / std
-    scaled = (features - mean) * scale
-    _, vectors = torch.linalg.eigh(scaled.T @ scaled / len(scaled))  # ascending
+    whitened = (features - mean) * scale
+    _, vectors = torch.linalg.eigh(whitened.T @ whitened / len(whitened))  # ascending
     components = vectors.flip(1)[:, :EMBEDDING_SIZE].T
     # An eigenvector's sign is arbitrary; fixing it keeps embeddings comparable between machines.
     signs = torch.sign(components.gather(1, components.abs().argmax(1, keepdim=True)))
@@ -184,12 +192,15 @@ def pixel_embedding(
     model: Embeds,
     planes: NDArray[np.float32],
     *,
+    factor: float,
     stride: int,
     device: torch.device,
     tiles: Tiles | None = None,
     border: int = 0,
 ) -> NDArray[np.float32]:
-    """Embed every pixel (or every cell of `stride` x `stride` pixels) of an image.
+    """Embed every pixel (or every cell of `stride` x `stride` pixels) of an image, as its file has them.
+
+    The network sees the image at its working scale; what it gives is interpolated at the centres of the cells.
 
     Parameters
     ----------
@@ -197,15 +208,17 @@ def pixel_embedding(
         Calibrated, on `device`, in eval mode.
     planes : ndarray of shape (C, Y, X)
         Values in [0, 1].
+    factor : float
+        File pixels per network pixel.
     stride : int
-        1, 2, 4, 8 or 16.
+        File pixels per cell and axis: 1, 2, 4, 8 or 16.
     device : torch.device
         Where the model lives.
     tiles : Tiles, optional
         How large the tiles are.
     border : int
-        Width of a mirrored frame that is laid around the image and cut off again, a multiple of `stride`. Without it
-        the features near the border differ from those within, for the network pads with zeros.
+        Network pixels of a mirrored frame that is laid around the image and cut off again. Without it the features
+        near the border differ from those within, for the network pads with zeros.
 
     Returns
     -------
@@ -213,16 +226,37 @@ def pixel_embedding(
         Embedding; cell (i, j) covers pixels ``[i*stride, (i+1)*stride)``.
     """
     _, height, width = planes.shape
+    scaled = to_network(planes, factor)
+    ratios = [n / m for n, m in zip((height, width), scaled.shape[-2:], strict=True)]
     if border:
-        planes = np.pad(planes, [(0, 0), (border, border), (border, border)], mode="symmetric")
+        scaled = np.pad(scaled, [(0, 0), (border, border), (border, border)], mode="symmetric")
+    every = 1  # network pixels per cell that is computed: the most that is no coarser than what is asked for
+    while every < 16 and 2 * every <= stride / max(ratios) + 1e-6:
+        every *= 2
     embedded = over_tiles(
-        lambda images: model.embed(images, stride=stride),
-        planes,
-        multiple=max(model.stride, stride),
+        lambda images: model.embed(images, stride=every),
+        scaled,
+        multiple=max(model.stride, every),
         device=device,
-        stride=stride,
+        stride=every,
         tiles=tiles,
     )
-    first = border // stride
-    rows, columns = (slice(first, first - (-size // stride)) for size in (height, width))
-    return np.ascontiguousarray(embedded[:, rows, columns].transpose(1, 2, 0))
+    # A cell's centre, in cells that were computed: each axis is scaled and shifted.
+    sy, sx = (stride / (ratio * every) for ratio in ratios)
+    frame = border / every - 0.5
+    matrix = np.array([[sx, 0, sx / 2 + frame], [0, sy, sy / 2 + frame]])
+    rows, columns = -(-height // stride), -(-width // stride)
+    if np.allclose(matrix, [[1, 0, border / every], [0, 1, border / every]]) and not border % every:
+        first = border // every
+        cells = embedded[:, first : first + rows, first : first + columns]
+    else:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        cells = np.stack(
+            [
+                cv2.warpAffine(
+                    part, matrix, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE
+                )
+                for part in embedded
+            ]
+        )
+    return np.ascontiguousarray(cells.transpose(1, 2, 0))

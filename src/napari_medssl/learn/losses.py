@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
-    "IGNORED",
+    "dice",
     "dice_cross_entropy",
     "distance_loss",
     "focal",
     "focal_tversky",
     "focal_tversky_of_classes",
 ]
-
-IGNORED = -1
-"""Target value of pixels that are not annotated."""
 
 
 def focal_tversky(
@@ -69,7 +65,7 @@ def focal_tversky(
     return (1 - index).clamp_min(1e-7) ** gamma
 
 
-def focal_tversky_of_classes(logits: Tensor, target: Tensor) -> Tensor:
+def focal_tversky_of_classes(logits: Tensor, targets: Tensor) -> Tensor:
     """Focal Tversky loss over the annotated pixels: of the foreground, or of each of several classes.
 
     Of two classes the foreground alone counts, as in MedSASS's fully supervised reference (appendix C). Of more, each
@@ -79,20 +75,20 @@ def focal_tversky_of_classes(logits: Tensor, target: Tensor) -> Tensor:
     ----------
     logits : Tensor
         ``(B, K, Y, X)``.
-    target : Tensor
-        ``(B, Y, X)`` integer class indices, `IGNORED` where nothing was annotated.
+    targets : Tensor
+        ``(B, K, Y, X)`` shares of the classes; they sum to the weight of a pixel, 0 where nothing is annotated.
 
     Returns
     -------
     Tensor
         Scalar; almost 0, with zero gradient, where nothing at all is annotated.
     """
-    annotated = target != IGNORED
+    weight = targets.sum(1)
     probability = logits.float().softmax(1)
     classes = logits.shape[1]
     losses = [
         # A probability of 0 and a truth of 0 count in none of the three sums.
-        focal_tversky(probability[:, number] * annotated, target == number)
+        focal_tversky(probability[:, number] * weight, targets[:, number])
         for number in range(1 if classes == 2 else 0, classes)
     ]
     return torch.stack(losses).mean()
@@ -124,31 +120,43 @@ def focal(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> Tensor:
     return -(missing.clamp_min(1e-7) ** gamma * of_truth).mean()
 
 
-_dice = smp.losses.DiceLoss("multiclass", from_logits=True, ignore_index=IGNORED)
+def dice(logits: Tensor, targets: Tensor) -> Tensor:
+    """Soft Dice loss over the annotated pixels of a batch, mean over the classes that are annotated in it.
 
-
-def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Dice loss plus cross-entropy over the annotated pixels.
+    ``1 - 2 sum(w p t) / (sum(w p) + sum(w t))`` for each class, with shares t and weight w.
 
     Parameters
     ----------
     logits : Tensor
         ``(B, K, Y, X)``.
-    target : Tensor
-        ``(B, Y, X)`` integer class indices, `IGNORED` where nothing was annotated.
+    targets : Tensor
+        ``(B, K, Y, X)`` shares of the classes; they sum to the weight of a pixel, 0 where nothing is annotated.
 
     Returns
     -------
     Tensor
         Scalar; 0 with zero gradient where nothing at all is annotated.
+
+    References
+    ----------
+    Milletari et al., "V-Net", 3DV 2016, with the plain sums in the denominator; Pix2Rep's loss (section 3).
     """
-    logits = logits.float()
-    annotated = (target != IGNORED).sum()
-    if int(annotated) == 0:
-        return (logits * 0).sum()
-    cross_entropy = F.cross_entropy(logits, target, ignore_index=IGNORED)
-    dice: Tensor = _dice(logits, target)
-    return dice + cross_entropy
+    axes = (0, 2, 3)
+    probability = logits.float().softmax(1)
+    weight = targets.sum(1, keepdim=True)
+    truth = targets.sum(axes)
+    overlap = (probability * targets).sum(axes)
+    index = 2 * overlap / ((probability * weight).sum(axes) + truth).clamp_min(1e-6)
+    present = truth > 0
+    loss: Tensor = ((1 - index) * present).sum() / present.sum().clamp_min(1)
+    return loss
+
+
+def dice_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Soft Dice loss plus cross-entropy over the annotated pixels; parameters and result as of `dice`."""
+    logarithms = F.log_softmax(logits.float(), dim=1)
+    cross_entropy = -(targets * logarithms).sum() / targets.sum().clamp_min(1e-6)
+    return dice(logits, targets) + cross_entropy
 
 
 def distance_loss(prediction: Tensor, target: Tensor) -> Tensor:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import segmentation_models_pytorch as smp
 import timm
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from segmentation_models_pytorch.base import SegmentationHead
 from torch import Tensor, nn
 
 from napari_medssl.config import Config, advanced
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn import vit_encoder
+from napari_medssl.learn.forest import DTYPES, PixelForest
+from napari_medssl.plan import Answer
 from napari_medssl.project import ClassInfo, Normalisation
+from napari_medssl.project.working_scale import ScaleRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +84,16 @@ class NetworkConfig(Config):
             )
 
 
+class ForestShape(Config):
+    """How large a random forest is."""
+
+    nodes: int = Field(ge=1)
+    """Of all trees."""
+    trees: int = Field(ge=1)
+    features: int = Field(ge=1)
+    """Length of a pixel's feature vector."""
+
+
 class ModelSpec(Config):
     """Everything needed to rebuild and use a model; travels in the header of its weights file."""
 
@@ -92,6 +108,13 @@ class ModelSpec(Config):
     because only features were learned."""
     objects: bool = False
     """Whether a second last layer gives the map of distances in which objects are found."""
+    scale: ScaleRule = ScaleRule()
+    """The working scale that the network learned at and predicts at."""
+    answer: Answer = "network"
+    """Whose probabilities a prediction holds: the network's, those of its random forest on filtered images, or their
+    mean."""
+    forest: ForestShape | None = None
+    """How large its forest is, where it has one."""
     method: str = ""
     ancestry: tuple[str, ...] = ()
     """What this model descends from, oldest first (ImageNet or a weights file, then runs), and its own name last."""
@@ -151,6 +174,12 @@ class SegmentationModel(nn.Module):
             # Built last: with the same seed, the other layers start as they would without it.
             self.distance = _last_layer(self.net, channels=1)
             self.register_buffer("distance_learned", torch.zeros((), dtype=torch.bool))
+        if spec.forest is not None:
+            nodes, classes = spec.forest.nodes, len(spec.classes)
+            shapes = {"value": (nodes, classes), "offsets": (spec.forest.trees + 1,)}
+            for name, dtype in DTYPES.items():
+                empty = np.zeros(shapes.get(name, (nodes,)), dtype)
+                self.register_buffer(f"forest_{name}", torch.from_numpy(empty))
 
     @property
     def stride(self) -> int:
@@ -174,6 +203,42 @@ class SegmentationModel(nn.Module):
         if isinstance(self.net, smp.Unet):
             return [2**level for level in reversed(range(self.spec.network.encoder_depth))]
         return [self.encoder_stride]
+
+    @cached_property
+    def pixel_forest(self) -> PixelForest:
+        """The random forest on filtered images.
+
+        Raises
+        ------
+        MedsslError
+            If the model has none, or its nodes are damaged.
+        """
+        if self.spec.forest is None:
+            raise MedsslError("This model has no random forest.", advice="Fine-tune anew.")
+        return PixelForest.from_arrays(
+            {name: self.get_buffer(f"forest_{name}").cpu().numpy() for name in DTYPES},
+            n_features=self.spec.forest.features,
+            n_classes=len(self.spec.classes),
+        )
+
+    def with_forest(self, forest: PixelForest, *, answer: Answer) -> SegmentationModel:
+        """Return a copy that has a random forest beside the network."""
+        arrays = forest.arrays()
+        shape = ForestShape(
+            nodes=len(arrays["left"]),
+            trees=len(arrays["offsets"]) - 1,
+            features=forest.n_features,
+        )
+        model = SegmentationModel(self.spec.model_copy(update={"forest": shape, "answer": answer}))
+        forest_state = {f"forest_{k}": torch.from_numpy(v) for k, v in arrays.items()}
+        model.load_state_dict(self.state_dict() | forest_state)
+        return model.eval()
+
+    def answering(self, answer: Answer) -> SegmentationModel:
+        """Return a copy whose predictions are those of the network, the forest, or their mean."""
+        model = SegmentationModel(self.spec.model_copy(update={"answer": answer}))
+        model.load_state_dict(self.state_dict())
+        return model.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits ``(B, K, Y, X)`` for images ``(B, C, Y, X)``."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_medssl.learn.memory import MemoryShortageError, ran_out, release
+from napari_medssl.project.working_scale import to_native, to_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +23,11 @@ __all__ = [
     "Maps",
     "Tiles",
     "labels_of",
+    "mean_of",
+    "network_maps",
     "over_tiles",
     "padded",
-    "predict_labels",
     "predict_maps",
-    "predict_probabilities",
     "warn",
 ]
 
@@ -99,7 +100,7 @@ def padded(planes: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
 
 
 class Maps(NamedTuple):
-    """What a model says of every pixel."""
+    """What a model says of every pixel of a file."""
 
     chances: NDArray[np.float32]
     """(K, Y, X): the probability of each class; sums to 1 over the classes."""
@@ -111,31 +112,15 @@ def predict_maps(
     model: SegmentationModel,
     planes: NDArray[np.float32],
     *,
+    factor: float,
     device: torch.device,
     tiles: Tiles | None = None,
+    flips: bool = False,
 ) -> Maps:
-    """Give all that a model says of every pixel, in one pass; parameters and errors as of `predict_probabilities`."""
-    if not model.spec.objects:
-        return Maps(predict_probabilities(model, planes, device=device, tiles=tiles), None)
+    """Compute what a model says of every pixel, at the file's own resolution.
 
-    def both(images: Tensor) -> Tensor:
-        logits, distance = model.with_distance(images)
-        return torch.cat([logits.float().softmax(1), distance.float()], dim=1)
-
-    with torch.inference_mode():
-        maps = over_tiles(both, planes, multiple=model.stride, device=device, tiles=tiles)
-    return Maps(maps[:-1], maps[-1])
-
-
-@torch.inference_mode()
-def predict_probabilities(
-    model: SegmentationModel,
-    planes: NDArray[np.float32],
-    *,
-    device: torch.device,
-    tiles: Tiles | None = None,
-) -> NDArray[np.float32]:
-    """Give class probabilities for every pixel.
+    The network sees the image at its working scale; its probabilities are interpolated. Where the model's answer is
+    that of its forest, or the mean of both, the forest sees the file's own pixels.
 
     Parameters
     ----------
@@ -143,28 +128,71 @@ def predict_probabilities(
         On `device`, in eval mode.
     planes : ndarray of shape (C, Y, X)
         Values in [0, 1].
+    factor : float
+        File pixels per network pixel, see `ScaledImages.factor`.
     device : torch.device
         Where the model lives.
     tiles : Tiles, optional
         How large the tiles are.
-
-    Returns
-    -------
-    ndarray of shape (K, Y, X)
-        Sums to 1 over the classes.
+    flips : bool
+        Average over the image and its three mirrored versions, which takes four times as long.
 
     Raises
     ------
     MemoryShortageError
         If memory does not suffice for the smallest tile.
     """
-    return over_tiles(
-        lambda images: model(images).float().softmax(1),
-        planes,
+    answer = model.spec.answer
+    forest = None
+    if answer != "network":
+        forest = model.pixel_forest.probabilities(planes, threads=torch.get_num_threads())
+        if answer == "forest":
+            return Maps(forest, None)
+    maps = network_maps(model, planes, factor=factor, device=device, tiles=tiles, flips=flips)
+    if forest is None:
+        return maps
+    return Maps(mean_of(maps.chances, forest), maps.distance)
+
+
+def mean_of(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of two maps of probabilities."""
+    total: NDArray[np.float32] = first + second
+    total /= 2
+    return total
+
+
+@torch.inference_mode()
+def network_maps(
+    model: SegmentationModel,
+    planes: NDArray[np.float32],
+    *,
+    factor: float,
+    device: torch.device,
+    tiles: Tiles | None = None,
+    flips: bool = False,
+) -> Maps:
+    """Compute what the network alone says; parameters and errors as of `predict_maps`."""
+
+    def outputs(images: Tensor) -> Tensor:
+        if not model.spec.objects:
+            return model(images).float().softmax(1)  # type: ignore[no-any-return]
+        logits, distance = model.with_distance(images)
+        return torch.cat([logits.float().softmax(1), distance.float()], dim=1)
+
+    def flipped(images: Tensor) -> Tensor:
+        axes: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+        return torch.stack([outputs(images.flip(a)).flip(a) for a in axes]).mean(0)
+
+    maps = over_tiles(
+        flipped if flips else outputs,
+        to_network(planes, factor),
         multiple=model.stride,
         device=device,
         tiles=tiles,
     )
+    height, width = planes.shape[-2:]
+    maps = to_native(maps, (height, width))
+    return Maps(maps[:-1], maps[-1]) if model.spec.objects else Maps(maps, None)
 
 
 @torch.inference_mode()
@@ -251,17 +279,6 @@ def _blended(
     assert total is not None
     total /= weight
     return total
-
-
-def predict_labels(
-    model: SegmentationModel,
-    planes: NDArray[np.float32],
-    *,
-    device: torch.device,
-    tiles: Tiles | None = None,
-) -> NDArray[np.uint16]:
-    """Give the most probable class of every pixel as label values (1 = background, 2 ... = classes)."""
-    return labels_of(model, predict_probabilities(model, planes, device=device, tiles=tiles))
 
 
 def labels_of(model: SegmentationModel, chances: NDArray[np.float32]) -> NDArray[np.uint16]:

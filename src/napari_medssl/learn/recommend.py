@@ -7,7 +7,6 @@ above it chose. To change what is recommended, change these.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,11 @@ from napari_medssl.learn.memory import gibibytes
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.trial import duration
-from napari_medssl.plan import Advice, FolderFacts, Recommendation, fine_tuning_mode
+from napari_medssl.plan import Advice, FolderFacts, Recommendation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_medssl.learn.devices import DeviceName
     from napari_medssl.plan import Start
     from napari_medssl.project import Project
@@ -72,7 +73,6 @@ class Situation:
     facts: FolderFacts
     machine: Machine
     channels: tuple[str, ...]
-    n_annotated: int
     wanted_method: str | None = None
     wanted_start: Start | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
@@ -139,7 +139,6 @@ def recommend(
         facts=look_at(project),
         machine=machine or this_machine(device),
         channels=project.settings.channels,
-        n_annotated=len(project.annotations.annotated()),
         wanted_method=method,
         wanted_start=start,
     )
@@ -163,7 +162,6 @@ def recommend(
             },
             "device": device,
         },
-        mode=chosen["fine-tuning"],
         minutes=chosen["time"],
     )
 
@@ -321,11 +319,6 @@ def _time(at: Situation) -> Decision:
     )
 
 
-def _mode(at: Situation) -> Decision:
-    mode, why = fine_tuning_mode(at.n_annotated)
-    return Decision(mode, {"full": "full", "frozen": "frozen encoder"}[mode], why)
-
-
 RULES: dict[str, Callable[[Situation], Decision]] = {
     "device": _device,
     "encoder": _encoder,
@@ -336,7 +329,6 @@ RULES: dict[str, Callable[[Situation], Decision]] = {
     "rate": _rate,
     "steps": _steps,
     "time": _time,
-    "fine-tuning": _mode,
 }
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from napari_medssl.events import Event
-    from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.learn.task import Task
     from napari_medssl.project import Run
 
@@ -109,8 +108,8 @@ class Reporter:
     def go_back(self) -> None:
         """Forget what the loop's present position does not know of, which is made anew."""
         self._pending, self._unwritten = [], []
-        validated = self._position.validated_at >= 0  # or else even step 0 will be
-        self._run.truncate_metrics(self._position.step if validated else -1)
+        begun = self._position.step > 0 or self._position.validated_at >= 0
+        self._run.truncate_metrics(self._position.step if begun else -1)
         self.restart_clock()
 
     def add(self, losses: dict[str, Tensor]) -> Iterator[Event]:
@@ -202,10 +201,10 @@ class Checkpoint:
         """Whether the last attempt at a checkpoint was this long ago."""
         return time.monotonic() - self._tried >= seconds
 
-    def save_best(self, score: float, *, model: SegmentationModel | None = None) -> Iterator[Event]:
-        """Keep what the task hands back now (or another model) as the best."""
+    def save_best(self, score: float) -> Iterator[Event]:
+        """Keep the model as it is now as the best."""
         try:
-            save_model(self._task.kept() if model is None else model, self._run.best_path)
+            save_model(self._task.model, self._run.best_path)
         except WriteError as error:  # the best one before it stays the best
             yield from self._outage.begin(error)
             return

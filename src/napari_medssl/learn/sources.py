@@ -14,7 +14,7 @@ from napari_medssl.errors import MedsslError
 from napari_medssl.learn.networks import SegmentationModel, project_maps
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.pretext.base import PretextMethod
-from napari_medssl.learn.task import TrainingConfig
+from napari_medssl.learn.task import PretrainingConfig
 
 if TYPE_CHECKING:
     from napari_medssl.project import Project, Run
@@ -156,7 +156,7 @@ def task_of(run: Run, project: Project, model: SegmentationModel) -> PretextMeth
         config=method.config_type.parse(job["method_config"], where=str(run.job_path)),
         model=model,
         project=project,
-        training=TrainingConfig.parse(job["training"], where=str(run.job_path)),
+        training=PretrainingConfig.parse(job["training"], where=str(run.job_path)),
         seed=int(job["seed"]),
     )
     try:

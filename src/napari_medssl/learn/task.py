@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SMALLEST_BATCH",
     "UNREADABLE",
-    "Rival",
+    "PretrainingConfig",
     "Task",
     "TrainingConfig",
     "nothing_left",
@@ -51,17 +50,15 @@ class TrainingConfig(Config):
     batch_size: int = Field(8, ge=SMALLEST_BATCH, le=4096)
     """Patches per step; at least two, since batch normalisation compares them."""
     patch_size: int = Field(128, ge=32, le=2048, multiple_of=32)
-    """Side of a patch, pixels."""
+    """Side of a patch, network pixels (see the working scale)."""
+    optimizer: Literal["adamw", "sgd"] = advanced("adamw")
+    """AdamW, or SGD with a momentum of 0.9."""
     learning_rate: float = Field(3.6e-4, gt=0, le=10)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     weight_decay: float = advanced(1e-5, ge=0, le=10)
-    """Decoupled weight decay of AdamW."""
+    """Weight decay; decoupled from the gradient in AdamW."""
     warmup: float = advanced(0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises linearly before it falls along a cosine."""
-    validate_every: int = advanced(50, ge=1, le=1_000_000)
-    """Steps between two validations."""
-    patience: int = advanced(5, ge=0, le=10_000)
-    """Validations without improvement before stopping early; 0 never stops early."""
     checkpoint_seconds: float = advanced(120.0, ge=1, le=86_400)
     """Time between two checkpoints; there is one at every pause and stop as well."""
     precision: Literal["auto", "no", "fp16", "bf16"] = advanced("auto")
@@ -70,13 +67,13 @@ class TrainingConfig(Config):
     """Memory layout of images on the device; unset means the one that a few steps show to be faster."""
 
 
-@dataclass(frozen=True)
-class Rival:
-    """A model that does not learn, which a run hands back unless what learns scores higher."""
+class PretrainingConfig(TrainingConfig):
+    """How long, how much at once, how fast, and how held-out images are used."""
 
-    model: SegmentationModel
-    measured: dict[str, float]
-    """What `Task.validate` would give for it."""
+    validate_every: int = advanced(50, ge=1, le=1_000_000)
+    """Steps between two validations, where the method holds images out."""
+    patience: int = advanced(5, ge=0, le=10_000)
+    """Validations without improvement before stopping early; 0 never stops early."""
 
 
 class Task(nn.Module, abc.ABC):
@@ -93,6 +90,10 @@ class Task(nn.Module, abc.ABC):
     """Where memory runs out, the loop puts one with a smaller `batch_size` here: read it anew each time."""
     images: tuple[str, ...] = ()
     """The images that batches are drawn from."""
+    validate_every: int = 0
+    """Steps between two validations; 0 where there are none."""
+    patience: int = 0
+    """Validations without improvement before stopping early; 0 never stops early."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,22 +121,12 @@ class Task(nn.Module, abc.ABC):
         """Do what follows an optimiser step (moving averages, queues)."""
 
     def kept(self) -> SegmentationModel:
-        """Give what is kept where it is the best: the model as it is now, unless a task makes another one of it."""
+        """Return what the run hands back at its end, where it is not the best of several validations."""
         return self.model
 
     def validate(self) -> dict[str, float]:
-        """Measure `kept` on held-out data; may be empty. `score`, if there, decides what is best: higher is."""
+        """Measure the model on held-out data; may be empty. `score`, if there, decides what is best: higher is."""
         return {}
-
-    def rival(self, measured: dict[str, float]) -> Rival | None:
-        """Make, before the first step, what else this run may hand back; resuming from step 0 makes it again.
-
-        Parameters
-        ----------
-        measured : dict
-            What `validate` gave for the model as it starts.
-        """
-        return None
 
     def set_training(self) -> None:
         """Put the parts that learn into training mode."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -18,6 +18,7 @@ from napari_medssl.learn.patches import Batch, batch_threads, prefetched, step_r
 from napari_medssl.learn.recording import Checkpoint, Position, Reporter
 from napari_medssl.learn.task import UNREADABLE, Task, TrainingConfig, to_device
 from napari_medssl.learn.trial import Choice, check_memory, layout_of, try_out
+from napari_medssl.learn.weights import save_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -102,9 +103,7 @@ def train(
     torch.set_num_threads(choice.threads)
     layout = layout_of(choice.channels_last)
     task.to(memory_format=layout)
-    optimizer = torch.optim.AdamW(
-        task.parameter_groups(config.learning_rate), weight_decay=config.weight_decay
-    )
+    optimizer = _optimizer(task.parameter_groups(config.learning_rate), config)
     peaks = [group["lr"] for group in optimizer.param_groups]
     wrapped, optimizer = accelerator.prepare(task, optimizer)
     position = Position(task.training_config.batch_size)
@@ -163,15 +162,17 @@ def train(
     reporter.restart_clock()
     try:
         while True:
-            if position.validated_at < position.step and (
-                position.step % config.validate_every == 0 or position.step == config.steps
+            if (
+                task.validate_every
+                and position.validated_at < position.step
+                and (position.step % task.validate_every == 0 or position.step == config.steps)
             ):
                 yield from _validate(task, position, reporter, checkpoint)
             # Not only after a validation made here: the last process may have ended just behind it.
-            if position.validated_at == position.step and _exhausted(position, config):
+            if position.validated_at == position.step and _exhausted(position, config, task):
                 yield Note(
                     text=f"Stopped early at step {position.step}: no improvement in "
-                    f"{config.patience} validations since step {position.trained_step}."
+                    f"{task.patience} validations since step {position.trained_step}."
                 )
                 break
             if position.step == config.steps or control.stopped:
@@ -199,20 +200,20 @@ def train(
     finally:
         batches.close()  # ends its threads
     yield from checkpoint.save(required=True)
+    if not task.validate_every:
+        save_model(task.kept(), run.best_path)
+        yield from task.told()
 
 
 def _validate(
     task: Task, position: Position, reporter: Reporter, checkpoint: Checkpoint
 ) -> Iterator[Event]:
-    """Measure the model and keep it if it is the best; before the first step its rival may be that."""
+    """Measure the model and keep it if it is the best."""
     began = time.monotonic()
-    rival = None
     task.eval()
     with torch.no_grad():
         try:
             measured = task.validate()
-            if position.step == 0:
-                rival = task.rival(measured)
         except UNREADABLE as error:  # held-out images have gone: learning goes on without them
             measured = {}
             task.tell(f"No validation at step {position.step}: {error}")
@@ -222,28 +223,28 @@ def _validate(
     yield from task.told()
     # Without a score nothing is best but the last; not-a-number is never an improvement.
     score = measured.get("score", -math.inf)
-    if rival is not None and rival.measured["score"] > score:
-        measured, score = rival.measured, rival.measured["score"]
-    else:
-        rival = None
     if measured:
         yield from reporter.flush({f"validation/{name}": v for name, v in measured.items()})
     if position.step > 0 and score > position.trained_score:
         position.trained_score, position.trained_step = score, position.step
     if score > position.best_score:
-        yield from checkpoint.save_best(score, model=None if rival is None else rival.model)
-        if position.step == 0:
-            yield from checkpoint.save()  # a resumed run need not make the rival again
+        yield from checkpoint.save_best(score)
 
 
-def _exhausted(position: Position, config: TrainingConfig) -> bool:
+def _exhausted(position: Position, config: TrainingConfig, task: Task) -> bool:
     waited = position.step - position.trained_step
     return (
-        config.patience > 0
+        task.patience > 0
         and position.trained_score > -math.inf
-        and waited >= config.patience * config.validate_every
+        and waited >= task.patience * task.validate_every
         and position.step < config.steps
     )
+
+
+def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
 
 
 def _accelerator(wanted: str, device: Device) -> Accelerator:

@@ -30,7 +30,6 @@ __all__ = [
     "build_model",
     "load_encoder_file",
     "origin",
-    "takes_all",
     "transfer",
 ]
 
@@ -254,12 +253,6 @@ def transfer(
         missing=tuple(key for key in target if key not in matched),
         remarks=tuple(remarks),
     )
-
-
-def takes_all(spec: ModelSpec, source: ModelSpec, take: Part) -> bool:
-    """Whether `transfer` takes over every part of a model, its last layers too: it then predicts as the source did."""
-    whole = take == "everything" and not _why_new_head(spec, source, "")
-    return whole and (source.objects or not spec.objects)
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Started
 from napari_medssl.instances.known import known_objects
-from napari_medssl.plan import fine_tuning_mode
 from napari_medssl.project.weights_header import SPEC_KEY, read_header
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ _NONE_KNOWN = "Learns classes alone: no drawn object has background or other obj
 class NextTraining(NamedTuple):
     """A fine-tuning to start."""
 
-    mode: Literal["frozen", "full"]
     from_run: str | None
     """The run whose network learns on; None for a new one."""
     goes_on: bool
@@ -38,8 +36,6 @@ class NextTraining(NamedTuple):
     """Optimiser steps; None for as many as is usual."""
     why: str
     """What it starts from and why, in a sentence."""
-    why_mode: str
-    """Why this much of the network learns, in a sentence."""
     objects: bool = False
     """Whether it learns which object a pixel is of, too."""
     why_objects: str = ""
@@ -54,7 +50,6 @@ class NextTraining(NamedTuple):
             "kind": "finetune",
             "project": str(project.path),
             "from_run": self.from_run,
-            "mode": self.mode,
             "images": None,
             "training": training,
         }
@@ -65,10 +60,10 @@ def next_training(
 ) -> NextTraining:
     """Choose how to train on all annotations.
 
-    A network that was fine-tuned on nearly the same annotations learns on, in fewer steps: where its run was of the
-    recommended mode and the project's classes, none of its images lost its annotation, at least one was added (which
+    A network that was fine-tuned on nearly the same annotations learns on, in fewer steps: where all of it was
+    trained, for the project's classes, none of its images lost its annotation, at least one was added (which
     validates: what it learned from before would flatter it), and at most `FEW` of all were added or changed since.
-    Otherwise the newest pretrained network is fine-tuned, or a new one is trained whole where there is none.
+    Otherwise the newest pretrained network is fine-tuned, or a new one is trained where there is none.
 
     Parameters
     ----------
@@ -90,11 +85,8 @@ def next_training(
     drawn = objects and bool(project.objects.stored())
     objects = drawn and _any_known(project)
     why_objects = _NONE_KNOWN if drawn and not objects else ""
-    mode, why_mode = fine_tuning_mode(count)
     last = next((run for run in runs if run.kind == "finetune"), None)
     pretrained = next((run for run in runs if run.kind == "pretrain"), None)
-    if pretrained is None:
-        mode, why_mode = "full", "A new network has nothing to keep, so everything is trained."
     if anew:
         against = "as you chose"
     elif last is None:
@@ -103,17 +95,15 @@ def next_training(
         against = "it is newer than the last fine-tuning"
     else:
         news = _news(project, last)
-        against = _other(project, last, mode, objects) or _too_much(last, news, count)
+        against = _other(project, last, objects) or _too_much(last, news, count)
         if not against:
             why = f"Goes on from {last.name}: {news} since."
-            return NextTraining(
-                mode, last.name, True, STEPS_ON, why, why_mode, objects, why_objects
-            )
+            return NextTraining(last.name, True, STEPS_ON, why, objects, why_objects)
     if pretrained is None:
         why = f"A new network: nothing is pretrained, and {against}."
-        return NextTraining(mode, None, False, None, why, why_mode, objects, why_objects)
+        return NextTraining(None, False, None, why, objects, why_objects)
     why = f"From {pretrained.name} (pretrained): {against}."
-    return NextTraining(mode, pretrained.name, False, None, why, why_mode, objects, why_objects)
+    return NextTraining(pretrained.name, False, None, why, objects, why_objects)
 
 
 def _any_known(project: Project) -> bool:
@@ -147,10 +137,10 @@ def _news(project: Project, run: Run) -> _News:
     return _News(len(versions.keys() - taught), len(changed), len(taught - versions.keys()))
 
 
-def _other(project: Project, run: Run, mode: str, objects: bool) -> str:
+def _other(project: Project, run: Run, objects: bool) -> str:
     """Say in what a fine-tuned run differs from one that would be started now; empty if in nothing."""
-    if run.job.get("mode") != mode:
-        return f"another part of the network learned in {run.name}"
+    if run.job.get("mode") != "full":
+        return f"only a part of the network learned in {run.name}"
     weights = run.weights("best")
     try:
         spec = read_header(weights).get(SPEC_KEY, {}) if weights is not None else {}

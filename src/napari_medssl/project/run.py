@@ -46,8 +46,14 @@ __all__ = ["Run", "RunStatus", "list_runs", "make_run", "without_version"]
 
 RunStatus = Literal["running", "stopped", "failed", "done"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of ``job.json``; one without any is of the first."""
+
+_RETIRED = (
+    *("pretrained_rate", "layer_decay", "l2_start", "batch_norm", "start_share"),
+    *("validate_every", "patience", "held_out", "intensity"),
+)
+"""Settings of fine-tuning that version 2 no longer has."""
 
 _NAME = re.compile(r"(?P<date>\d{8})-(?P<label>.+)-(?P<number>\d+)")
 _COLUMNS = ["step", "name", "value"]
@@ -118,7 +124,7 @@ class Run:
         job = read_json(self.job_path)
         if not isinstance(job, dict):
             raise MedsslError(f"{self.job_path} is damaged: it holds no JSON object.")
-        return without_version(job, where=f"The run {self.name}")
+        return without_version(job, where=f"The run {self.name}", unsaid=1)
 
     @property
     def job_path(self) -> Path:
@@ -282,8 +288,12 @@ class Run:
                 raise MedsslError(f"{self.metrics_path} is damaged: row {row}.") from error
 
 
-def without_version(job: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """Take the schema version off what a ``job.json`` holds.
+def without_version(
+    job: Mapping[str, Any], *, where: str, unsaid: int = SCHEMA_VERSION
+) -> dict[str, Any]:
+    """Take the schema version off what a ``job.json`` holds, and read an older one as the newest.
+
+    Version 1 knew no working scale (it reads as file pixels), and handed back the network alone.
 
     Parameters
     ----------
@@ -291,6 +301,8 @@ def without_version(job: Mapping[str, Any], *, where: str) -> dict[str, Any]:
         The job.
     where : str
         What holds it, to begin a sentence with.
+    unsaid : int
+        The version of one that tells none.
 
     Raises
     ------
@@ -298,10 +310,15 @@ def without_version(job: Mapping[str, Any], *, where: str) -> dict[str, Any]:
         If it is of a newer version, or the version is no number.
     """
     rest = dict(job)
-    version = rest.pop("schema_version", 1)
+    version = rest.pop("schema_version", unsaid)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise MedsslError(f"{where} is damaged: its schema_version is {version!r}.")
     refuse_newer(job, SCHEMA_VERSION, what=where)
+    if version == 1 and rest.get("kind") in ("pretrain", "finetune"):
+        rest.setdefault("scale", {"rule": "fixed", "value": 1.0})
+        if rest["kind"] == "finetune" and isinstance(rest.get("training"), dict):
+            kept = {k: v for k, v in rest["training"].items() if k not in _RETIRED}
+            rest |= {"training": kept, "answer": "network", "estimate": False}
     return rest
 
 

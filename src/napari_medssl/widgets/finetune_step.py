@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.plan import fine_tuning_mode
 from napari_medssl.widgets.form import LABEL_WIDTH, Form
 from napari_medssl.widgets.job_schema import job_schema
 from napari_medssl.widgets.run_monitor import RunMonitor
@@ -34,9 +33,9 @@ __all__ = ["FinetuneStep"]
 _MODES = {
     "probe": ("Linear probe", "one layer on the features it has; seconds"),
     "frozen": ("Frozen encoder", "the decoder learns, the encoder stays; minutes"),
-    "full": ("Full", "everything learns; slowest, best with many labels"),
+    "full": ("Full (recommended)", "everything learns, the encoder more slowly; minutes"),
 }
-_FIELDS = ("take", "network", "training", "device", "threads", "seed")
+_FIELDS = ("preset", "answer", "estimate", "scale", "take", "network", "training", "device", "threads", "seed")
 _START = ("network.encoder_weights", "network.weights_file")
 
 
@@ -63,7 +62,7 @@ class FinetuneStep(QWidget):
         self.start_from.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self._wanted_mode = "probe"
+        self._wanted_mode = "full"
         self.modes = QButtonGroup(self)
         self.mode_buttons: dict[str, QRadioButton] = {}
         self.job_form: Form | None = None
@@ -131,7 +130,7 @@ class FinetuneStep(QWidget):
             set_role(hint, "hint")
             column.addWidget(button)
             column.addWidget(hint)
-        self.mode_buttons["probe"].setChecked(True)
+        self.mode_buttons["full"].setChecked(True)
         column.addLayout(self._forms)
         column.addWidget(self.train)
         column.addWidget(self.monitor, 1)
@@ -197,11 +196,6 @@ class FinetuneStep(QWidget):
         self.missing.setVisible(bool(missing) and count > 0)
         if missing:
             self.missing.setText(f"No pixels yet of: {', '.join(missing)}. Paint some in Annotate.")
-        recommended, why = fine_tuning_mode(count)
-        for key, button in self.mode_buttons.items():
-            title, sentence = _MODES[key]
-            button.setText(f"{title} (recommended)" if key == recommended else title)
-            button.setToolTip(why if key == recommended else f"{title}: {sentence}")
         enough = len(annotated.pixels) >= 2
         idle = self._session.active is None
         self.train.setEnabled(enough and idle and self.job_form is not None)

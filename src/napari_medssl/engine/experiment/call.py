@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medssl.engine.calls import OnEvent, events_of, opened
@@ -13,6 +12,7 @@ from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from napari_medssl.plan import Start
     from napari_medssl.project import Project

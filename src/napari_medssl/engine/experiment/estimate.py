@@ -64,9 +64,6 @@ class Costs:
             else:
                 steps = self.job.finetuning.steps
                 total += steps * self.step + self.test_pixels * self.pixel
-                # Validations, and the probe that is fitted before the first step.
-                checks = steps / self.job.finetuning.validate_every + 2
-                total += checks * cell.k * self.unit_pixels * self.pixel
         return total + embedded * 1.5 * self.test_pixels * self.pixel
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -11,9 +10,12 @@ from napari_medssl.config import Config, advanced
 from napari_medssl.learn.devices import DeviceName
 from napari_medssl.learn.finetune import FinetuneConfig
 from napari_medssl.learn.networks import NetworkConfig
-from napari_medssl.learn.task import TrainingConfig
+from napari_medssl.learn.task import PretrainingConfig
 from napari_medssl.plan import Start
 from napari_medssl.project import MasksAs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["BASELINES", "Arm", "ExperimentJob", "standard_arms"]
 
@@ -84,7 +86,7 @@ class ExperimentJob(Config):
     """The network of all arms; what its encoder starts from is the arms' matter."""
     weights_file: str | None = None
     """The weights file of arms that start from a file."""
-    pretraining: TrainingConfig = TrainingConfig()
+    pretraining: PretrainingConfig = PretrainingConfig()
     """How long and how fast arms are pretrained."""
     units: tuple[int, ...] = (1, 2, 4, 8)
     """How many units (images, or groups where the project has them) are annotated."""

@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from napari_medssl.learn.features import pixel_embedding
+from napari_medssl.learn.finetune.annotated import annotated_pixels, pixels_per_image
 from napari_medssl.learn.finetune.linear import LinearProbe
 
 if TYPE_CHECKING:
@@ -19,33 +20,18 @@ if TYPE_CHECKING:
     from napari_medssl.engine.experiment.scoring import Scorer
     from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.learn.predict import Tiles
+    from napari_medssl.project.working_scale import ScaledImages
 
-__all__ = ["Probe", "annotated_pixels", "apply_probes", "fit_probes"]
-
-PIXELS_PER_UNIT = 20_000
-"""Annotated pixels of a unit that a probe (or a forest) keeps."""
-FEWEST_PER_IMAGE = 1_000
+__all__ = ["Probe", "apply_probes", "fit_probes"]
 
 Probe = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
 """Weight (K, D) and bias (K)."""
 
 
-def annotated_pixels(
-    truth: NDArray[np.uint16], *, images: int, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Choose annotated pixels (y, x) of an image whose unit has so many images."""
-    ys, xs = np.nonzero(truth)
-    limit = max(FEWEST_PER_IMAGE, PIXELS_PER_UNIT // images)
-    if len(ys) > limit:
-        chosen = np.sort(rng.choice(len(ys), limit, replace=False))
-        ys, xs = ys[chosen], xs[chosen]
-    return ys, xs
-
-
 def fit_probes(
     model: SegmentationModel,
     annotated: Sequence[Sequence[str]],
-    planes: Callable[[str], NDArray[np.float32]],
+    scaled: ScaledImages,
     truth: Callable[[str], NDArray[np.uint16]],
     images_of_unit: Mapping[str, int],
     *,
@@ -62,8 +48,10 @@ def fit_probes(
         Calibrated, on `device`, in eval mode.
     annotated : sequence of sequences of str
         The images of each probe; an image that several probes share is embedded once.
-    planes, truth : callable
-        Read an image (C, Y, X) and its labels (Y, X).
+    scaled : ScaledImages
+        The images at the network's working scale.
+    truth : callable
+        Reads the labels (Y, X) of an image.
     images_of_unit : mapping of str to int
         Image -> number of images of its unit.
     values : sequence of int
@@ -83,8 +71,9 @@ def fit_probes(
         if name not in kept:
             rng = np.random.default_rng(0)
             labels = truth(name)
-            ys, xs = annotated_pixels(labels, images=images_of_unit[name], rng=rng)
-            embedding = pixel_embedding(model, planes(name), stride=1, device=device, tiles=tiles)
+            most = pixels_per_image(images_of_unit[name])
+            ys, xs = annotated_pixels(labels, most=most, rng=rng)
+            embedding = _embedding(model, scaled, name, device=device, tiles=tiles)
             kept[name] = embedding[ys, xs], index[labels[ys, xs]]
         return kept[name]
 
@@ -97,7 +86,7 @@ def apply_probes(
     model: SegmentationModel,
     probes: Sequence[Probe],
     names: Iterable[str],
-    planes: Callable[[str], NDArray[np.float32]],
+    scaled: ScaledImages,
     truth: Callable[[str], NDArray[np.uint16]],
     scorers: Sequence[Scorer],
     *,
@@ -108,12 +97,25 @@ def apply_probes(
     """Score all probes on some images, each of which is embedded once; yields the names of those done."""
     labels = np.array(values, dtype=np.uint16)
     for name in names:
-        embedding = pixel_embedding(model, planes(name), stride=1, device=device, tiles=tiles)
+        embedding = _embedding(model, scaled, name, device=device, tiles=tiles)
         flat, known = embedding.reshape(-1, embedding.shape[-1]), truth(name)
         for (weight, bias), scorer in zip(probes, scorers, strict=True):
             chosen = (flat @ weight.T + bias).argmax(1)
             scorer.add(name, labels[chosen].reshape(known.shape), known)
         yield name
+
+
+def _embedding(
+    model: SegmentationModel,
+    scaled: ScaledImages,
+    name: str,
+    *,
+    device: torch.device,
+    tiles: Tiles,
+) -> NDArray[np.float32]:
+    """Compute the features (Y, X, D) of every pixel of an image."""
+    planes, factor = scaled.images.planes(name), scaled.factor(name)
+    return pixel_embedding(model, planes, factor=factor, stride=1, device=device, tiles=tiles)
 
 
 def fit_probe(

@@ -22,10 +22,11 @@ from napari_medssl.learn.control import pausing
 from napari_medssl.learn.devices import choose_device, choose_threads
 from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.networks import ModelSpec
-from napari_medssl.learn.predict import Tiles, predict_labels
+from napari_medssl.learn.predict import Tiles, labels_of, predict_maps
 from napari_medssl.learn.transfer import build_model
 from napari_medssl.project import Project
 from napari_medssl.project.checkpoint import WriteError
+from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -173,10 +174,11 @@ class Worker:
     def _probes(self, arm: Arm, model: SegmentationModel, cells: list[Cell]) -> Iterator[Event]:
         yield Note(text=f"{arm.name}: {len(cells)} linear probes on frozen features.")
         began, fitted = time.monotonic(), []
+        scaled = ScaledImages(self._project, model.spec.scale)
         for probe in fit_probes(
             model,
             [self._split.images(self._split.drawn(cell.k, cell.draw)) for cell in cells],
-            self._project.planes,
+            scaled,
             self._truth,
             self._ground.sizes,
             values=self._values,
@@ -191,7 +193,7 @@ class Worker:
             model,
             fitted,
             self._scored,
-            self._project.planes,
+            scaled,
             self._truth,
             scorers,
             values=self._values,
@@ -263,13 +265,18 @@ class Worker:
         return arm
 
     def _predicted(self, model: SegmentationModel) -> Generator[Event, None, Scorer]:
-        """Segment what scores with a network's own last layer."""
-        scorer = self._scorer()
+        """Segment what scores with what a run hands back."""
+        scorer, scaled = self._scorer(), ScaledImages(self._project, model.spec.scale)
         for name in self._scored:
             yield from self._look()
-            planes = self._project.planes(name)
-            labels = predict_labels(model, planes, device=self._device, tiles=self._tiles)
-            scorer.add(name, labels, self._truth(name))
+            maps = predict_maps(
+                model,
+                self._project.planes(name),
+                factor=scaled.factor(name),
+                device=self._device,
+                tiles=self._tiles,
+            )
+            scorer.add(name, labels_of(model, maps.chances), self._truth(name))
         return scorer
 
     def _scorer(self) -> Scorer:

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from napari_medssl.learn.features import pixel_embedding
-from napari_medssl.learn.losses import IGNORED
+from napari_medssl.learn.finetune.annotated import annotated_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_medssl.learn.finetune.annotated import Annotated
     from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.learn.predict import Tiles
 
@@ -31,32 +30,35 @@ ITERATIONS = 300
 
 @dataclass(frozen=True)
 class EmbeddedPixels:
-    """Annotated pixels of one image: a sample of those to learn from, and all that validate."""
+    """A sample of the annotated pixels of one image."""
 
-    train: NDArray[np.float32]  # (N, D)
+    features: NDArray[np.float32]  # (N, D)
     target: NDArray[np.int64]  # (N,)
-    validation: NDArray[np.float32]  # (M, D); none where not asked for
-    truth: NDArray[np.int64]  # (M,)
 
 
 def embedded_pixels(
     model: SegmentationModel,
-    item: Annotated,
+    planes: NDArray[np.float32],
+    labels: NDArray[np.uint16],
     *,
+    factor: float,
     images: int,
     rng: np.random.Generator,
     device: torch.device,
     tiles: Tiles,
-    validation: bool = True,
 ) -> EmbeddedPixels:
-    """Embed the annotated pixels of an image.
+    """Embed a sample of the annotated pixels of an image.
 
     Parameters
     ----------
     model : SegmentationModel
         Calibrated, on `device`, in eval mode.
-    item : Annotated
-        The image.
+    planes : ndarray of shape (C, Y, X)
+        The image, file pixels.
+    labels : ndarray of shape (Y, X)
+        Its labels, 0 = not annotated.
+    factor : float
+        File pixels per network pixel.
     images : int
         How many images share the room that there is for pixels.
     rng : numpy.random.Generator
@@ -65,22 +67,12 @@ def embedded_pixels(
         Where the model lives.
     tiles : Tiles
         How large the tiles are.
-    validation : bool
-        Whether to keep the pixels that validate, too.
     """
-    embedding = pixel_embedding(model, item.planes, stride=1, device=device, tiles=tiles)
-    ys, xs = np.nonzero(item.train != IGNORED)
+    embedding = pixel_embedding(model, planes, factor=factor, stride=1, device=device, tiles=tiles)
     most = min(PIXELS_PER_IMAGE, max(1, PIXELS // images))
-    if len(ys) > most:
-        chosen = rng.choice(len(ys), most, replace=False)
-        ys, xs = ys[chosen], xs[chosen]
-    seen = (item.validation != IGNORED) & validation
-    return EmbeddedPixels(
-        train=embedding[ys, xs],
-        target=item.train[ys, xs].astype(np.int64),
-        validation=embedding[seen],
-        truth=item.validation[seen].astype(np.int64),
-    )
+    ys, xs = annotated_pixels(labels, most=most, rng=rng)
+    values = np.array([info.value for info in model.spec.classes])
+    return EmbeddedPixels(embedding[ys, xs], np.searchsorted(values, labels[ys, xs]))
 
 
 class LinearProbe(nn.Module):

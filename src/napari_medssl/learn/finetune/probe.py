@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from napari_medssl.learn.finetune.annotated import AnnotationTask
 from napari_medssl.learn.finetune.linear import LinearProbe, embedded_pixels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    import torch
+    from torch import Tensor
 
     from napari_medssl.learn.patches import Batch
 
@@ -42,7 +41,9 @@ class ProbeTask(AnnotationTask):
         embedded = [
             embedded_pixels(
                 self.model,
-                self._load(name),
+                self._planes(name),
+                self._labels[name],
+                factor=self.scaled.factor(name),
                 images=len(self.annotated),
                 rng=rng,
                 device=device,
@@ -50,11 +51,8 @@ class ProbeTask(AnnotationTask):
             )
             for name in self.annotated
         ]
-        self._pixels = np.concatenate([item.train for item in embedded])
+        self._pixels = np.concatenate([item.features for item in embedded])
         self._targets = np.concatenate([item.target for item in embedded])
-        self._validation_pixels: list[tuple[Tensor, NDArray[np.int64]]] = [
-            (torch.from_numpy(item.validation), item.truth) for item in embedded if len(item.truth)
-        ]
         self.probe = LinearProbe(
             self._pixels,
             classes=len(self.model.spec.classes),
@@ -87,17 +85,3 @@ class ProbeTask(AnnotationTask):
         if step + 1 == total:
             self.probe.converge(self._pixels, self._targets)
         self.probe.fold_into(self.model.probe)
-
-    def validate(self) -> dict[str, float]:
-        """Give the Dice score over held-out pixels, from their stored embeddings; no `score`.
-
-        The penalised fit has one optimum, and held-out pixels of few images cannot tell a better one:
-        stopping early by them lost a fifth of the Dice on new images. So the last fit is the one to use.
-        """
-        device = self.probe.weight.device
-        measured = self._score(
-            (self.probe(pixels.to(device)).argmax(1).cpu().numpy(), truth)
-            for pixels, truth in self._validation_pixels
-        )
-        measured.pop("score", None)
-        return measured

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.patches import Batch, collate
-from napari_medssl.learn.task import UNREADABLE, Task, TrainingConfig
+from napari_medssl.learn.task import UNREADABLE, PretrainingConfig, Task
+from napari_medssl.project.working_scale import ScaledImages, ScaleRule
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,10 +30,12 @@ class Layer:
     name: str
     kind: Literal["labels", "image"]
     data: NDArray[np.generic]
-    """``(Y, X)``, in the pixels of the image; an image may have ``(Y, X, 3)`` colours (uint8), and be larger than
+    """``(Y, X)``; an image may have ``(Y, X, 3)`` colours (uint8), and be larger than
     the image it lies over to show more beside it."""
     text: str
     """What it shows, as a sentence."""
+    pixel: float = 1.0
+    """File pixels per pixel of `data`."""
 
 
 class PretextMethod(Task):
@@ -64,7 +67,7 @@ class PretextMethod(Task):
         config: Config,
         model: SegmentationModel,
         project: Project,
-        training: TrainingConfig,
+        training: PretrainingConfig,
         seed: int,
     ) -> None:
         super().__init__()
@@ -78,8 +81,11 @@ class PretextMethod(Task):
         self.project = project
         self.training_config = training
         self.seed = seed
+        self.scaled = ScaledImages(project, model.spec.scale)
+        """The images in network pixels, of which patches are cut."""
+        self.validate_every, self.patience = training.validate_every, training.patience
         self.images: tuple[str, ...] = project.images
-        self.notes: list[str] = []
+        self.notes: list[str] = self.scaled.notes(project.images)
         """Sentences for the user about what was decided from the data."""
 
     @staticmethod
@@ -136,6 +142,22 @@ class PretextMethod(Task):
         return (cls.__doc__ or "").strip().splitlines()[0]
 
     @classmethod
-    def preview(cls, config: Config, project: Project, name: str) -> list[Layer]:
-        """Show what the method would learn from on one image; empty if there is nothing to show."""
+    def preview(
+        cls, config: Config, project: Project, name: str, *, scale: ScaleRule, patch: int
+    ) -> list[Layer]:
+        """Show what the method would learn from on one image; empty if there is nothing to show.
+
+        Parameters
+        ----------
+        config : Config
+            Settings of the method, a `config_type`.
+        project : Project
+            Whose image.
+        name : str
+            The image.
+        scale : ScaleRule
+            The working scale.
+        patch : int
+            Side of a patch, network pixels.
+        """
         return []

@@ -29,8 +29,9 @@ from napari_medssl.learn.patches import Batch, Cache, step_rng
 from napari_medssl.learn.picture import beside
 from napari_medssl.learn.pretext.base import Layer, PretextMethod
 from napari_medssl.learn.queue import KeyQueue
-from napari_medssl.learn.task import TrainingConfig, to_device
+from napari_medssl.learn.task import to_device
 from napari_medssl.project.images import split_plane
+from napari_medssl.project.working_scale import ScaledImages, ScaleRule, to_network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,7 +202,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             )
         config = self.config
         self._units = self._number_units()
-        self._cache: Cache[NDArray[np.float32]] = Cache(self.project.planes)
+        self._cache: Cache[NDArray[np.float32]] = Cache(self.scaled.planes)
         self._rgb = self.project.settings.channels == ("red", "green", "blue")
         self.online = Siamese(self.model, config)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
@@ -365,16 +366,16 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
         return change(self.config, patch, rng, rgb=self._rgb)
 
     @classmethod
-    def preview(cls, config: Config, project: Project, name: str) -> list[Layer]:
+    def preview(
+        cls, config: Config, project: Project, name: str, *, scale: ScaleRule, patch: int
+    ) -> list[Layer]:
         """Show two views and cells at the same place in both."""
         if not isinstance(config, DiCoHConfig):
             raise MedsslError(f"DiCoH takes a DiCoHConfig, not a {type(config).__name__}.")
-        planes = project.planes(name)
+        factor = ScaledImages(project, scale).factor(name)
+        planes = to_network(project.planes(name), factor)
         rng = np.random.default_rng(0)
-        size, stride = (
-            TrainingConfig().patch_size,
-            8 if config.stride == "auto" else int(config.stride),
-        )
+        size, stride = patch, 8 if config.stride == "auto" else int(config.stride)
         start, end = draw_views(config, rng, planes.shape[1:], size)
         rgb = project.settings.channels == ("red", "green", "blue")
         query, key = (change(config, cut(planes, view), rng, rgb=rgb) for view in (start, end))
@@ -390,7 +391,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             f"are positives at the same place; {100 * len(both) / len(match):.0f}% of the first view's cells "
             "have one."
         )
-        return [Layer(name="two views", kind="image", data=picture, text=text)]
+        return [Layer(name="two views", kind="image", data=picture, text=text, pixel=factor)]
 
 
 def draw_views(

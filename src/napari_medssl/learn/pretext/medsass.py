@@ -16,7 +16,7 @@ from napari_medssl.learn.augment import change_intensity, cut, draw_view
 from napari_medssl.learn.losses import focal, focal_tversky
 from napari_medssl.learn.patches import Batch, Cache, collate, step_rng
 from napari_medssl.learn.pretext.base import Layer, PretextMethod
-from napari_medssl.learn.task import UNREADABLE, TrainingConfig, to_device
+from napari_medssl.learn.task import UNREADABLE, PretrainingConfig, to_device
 from napari_medssl.learn.thresholds import (
     adaptive_mask,
     bright_side,
@@ -25,6 +25,7 @@ from napari_medssl.learn.thresholds import (
     otsu_threshold,
     vote,
 )
+from napari_medssl.project.working_scale import ScaleRule, to_network, to_targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,7 +133,7 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
         config: Config,
         model: SegmentationModel,
         project: Project,
-        training: TrainingConfig,
+        training: PretrainingConfig,
         seed: int,
     ) -> None:
         super().__init__(config=config, model=model, project=project, training=training, seed=seed)
@@ -243,7 +244,9 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
         return collate(samples)
 
     @classmethod
-    def preview(cls, config: Config, project: Project, name: str) -> list[Layer]:
+    def preview(
+        cls, config: Config, project: Project, name: str, *, scale: ScaleRule, patch: int
+    ) -> list[Layer]:
         """Show the pseudo-label of one image."""
         if not isinstance(config, MedSASSConfig):
             raise MedsslError(f"MedSASS takes a MedSASSConfig, not a {type(config).__name__}.")
@@ -265,7 +268,13 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
 
     def _load(self, name: str) -> _Image:
         mask = pseudo_label(self.config, self.project.grey(name), dark=self._dark)
-        return _Image(planes=self.project.planes(name), mask=mask)
+        factor = self.scaled.factor(name)
+        classes = range(self.config.classes if self._head is not None else 2)
+        shares = to_targets(mask.astype(np.uint16), classes, factor)
+        return _Image(
+            planes=to_network(self.project.planes(name), factor),
+            mask=shares.argmax(0).astype(np.uint8),
+        )
 
 
 def pseudo_label(

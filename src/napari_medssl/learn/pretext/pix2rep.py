@@ -26,7 +26,7 @@ from napari_medssl.learn.contrast import info_nce_pairs, similarity_of_pairs
 from napari_medssl.learn.patches import Batch, Cache
 from napari_medssl.learn.picture import beside
 from napari_medssl.learn.pretext.base import Layer, PretextMethod
-from napari_medssl.learn.task import TrainingConfig
+from napari_medssl.project.working_scale import ScaledImages, ScaleRule, to_network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -202,7 +202,7 @@ class Pix2Rep(PretextMethod, key="pix2rep", title="Pix2Rep"):
                 f"gives one for {self.model.stage_strides[-1]} x {self.model.stage_strides[-1]} of them.",
                 advice='Choose the architecture "unet".',
             )
-        self._cache: Cache[NDArray[np.float32]] = Cache(self.project.planes)
+        self._cache: Cache[NDArray[np.float32]] = Cache(self.scaled.planes)
         self.head = PixelHead(self.model.stage_widths[-1], self.config.dimension)
         self.watch = CollapseWatch(
             self.config.dimension,
@@ -268,11 +268,14 @@ class Pix2Rep(PretextMethod, key="pix2rep", title="Pix2Rep"):
             self.tell(warning)
 
     @classmethod
-    def preview(cls, config: Config, project: Project, name: str) -> list[Layer]:
+    def preview(
+        cls, config: Config, project: Project, name: str, *, scale: ScaleRule, patch: int
+    ) -> list[Layer]:
         """Show one patch as both branches see it, with pixels that are positive pairs."""
         if not isinstance(config, TwoViewsConfig):
             raise MedsslError(f"{cls.title} takes a {cls.config_type.__name__}.")
-        planes, size = project.planes(name), TrainingConfig().patch_size
+        factor, size = ScaledImages(project, scale).factor(name), patch
+        planes = to_network(project.planes(name), factor)
         rng = np.random.default_rng(0)
         start, first, second, motion = draw_pair(config, planes, size, rng)
         turned = moved(torch.from_numpy(second)[None], torch.from_numpy(motion)[None])[0].numpy()
@@ -289,7 +292,7 @@ class Pix2Rep(PretextMethod, key="pix2rep", title="Pix2Rep"):
             "intensities, and the second view, turned and changed otherwise. Points of one colour are pairs "
             "that get the same features."
         )
-        return [Layer(name="pair of views", kind="image", data=picture, text=text)]
+        return [Layer(name="pair of views", kind="image", data=picture, text=text, pixel=factor)]
 
 
 def draw_pair(

@@ -1,0 +1,151 @@
+"""Which working scale suits a folder, and the picture of what the network then sees."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+from skimage.morphology import skeletonize
+
+from napari_medssl.errors import MedsslError
+from napari_medssl.learn.folder_facts import look_at
+from napari_medssl.learn.pretext.base import Layer
+from napari_medssl.project.working_scale import ScaleRule
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+    from napari_medssl.plan import FolderFacts
+    from napari_medssl.project import Project
+    from napari_medssl.project.working_scale import ScaledImages
+
+__all__ = ["ScaleChoice", "annotated_thickness", "choose_scale", "network_view"]
+
+SIDES = (128, 256, 512, 1024)
+"""Network pixels along the longer side that are considered for whole images."""
+STRUCTURE = 12.0
+"""So many network pixels across a structure are enough to draw its outline."""
+LARGEST_PATCH = 256
+"""Whole images up to this size are one patch; of larger ones parts are seen."""
+DENSE = 0.5
+"""Annotated share of an image from which on the sizes of its structures are measured."""
+MOST_IMAGES = 16
+
+
+class ScaleChoice(NamedTuple):
+    """A working scale, and why."""
+
+    rule: ScaleRule
+    patch: int
+    """Side of a patch, network pixels."""
+    why: str
+    """In a sentence or two."""
+
+
+def choose_scale(
+    project: Project,
+    facts: FolderFacts | None = None,
+    *,
+    images: Collection[str] | None = None,
+) -> ScaleChoice:
+    """Choose the coarsest scale that still draws structures: the whole image where that is possible.
+
+    Structures are as large as those that are annotated; before any is, as what gives the images most of their contrast.
+    An image is never enlarged.
+
+    Parameters
+    ----------
+    project : Project
+        Looked at; nothing of it is changed.
+    facts : FolderFacts, optional
+        What is known of the folder already.
+    images : collection of str, optional
+        Annotated images to measure structures in; unset means all of them.
+
+    Raises
+    ------
+    MedsslError
+        If no image can be read.
+    """
+    facts = facts or look_at(project)
+    longer = max(facts.height, facts.width)
+    annotated = project.annotations.annotated() if images is None else images
+    thickness = annotated_thickness(project, annotated)
+    if thickness is None:
+        structure, what = facts.structure, "what gives the images most contrast"
+    else:
+        structure, what = thickness, "what is annotated"
+    size = f"{what[0].upper()}{what[1:]} is about {structure:.0f} px across"
+    for side in SIDES:
+        if side < longer and side * structure / longer >= STRUCTURE:
+            patch = min(side, LARGEST_PATCH)
+            seen = "whole images" if patch == side else "several structures at once"
+            return ScaleChoice(
+                ScaleRule(rule="fit", value=side),
+                patch,
+                f"{size} in images of {longer} px, so {side} px for the whole image still show its outline;"
+                f" the network sees {seen}.",
+            )
+    patch = min(LARGEST_PATCH, 32 * -(-longer // 32))
+    return ScaleChoice(
+        ScaleRule(),
+        patch,
+        f"{size} in images of {longer} px: a coarser scale would lose its outline.",
+    )
+
+
+def annotated_thickness(project: Project, images: Collection[str]) -> float | None:
+    """Measure how thick annotated structures are, file pixels: the median width along their medial axes.
+
+    Returns
+    -------
+    float or None
+        None where no image is annotated for the most part, for a scribble tells nothing of sizes.
+    """
+    widths: list[NDArray[np.float32]] = []
+    for name in list(images)[:MOST_IMAGES]:
+        try:
+            labels = project.annotations.read(name)
+        except MedsslError:  # told where it is to be learned from
+            continue
+        if (labels > 0).mean() < DENSE:
+            continue
+        for value in np.unique(labels[labels > 1]):
+            inside = (labels == value).astype(np.uint8)
+            distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
+            along = distance[skeletonize(inside > 0)]
+            if along.size:
+                widths.append(2 * along)
+    return statistics.median(float(np.median(part)) for part in widths) if widths else None
+
+
+def network_view(scaled: ScaledImages, name: str, *, patch: int) -> Layer:
+    """Draw an image as the network sees it, with the frame of a patch where it sees a part.
+
+    Parameters
+    ----------
+    scaled : ScaledImages
+        The folder at the working scale.
+    name : str
+        The image.
+    patch : int
+        Side of a patch, network pixels.
+    """
+    factor, planes = scaled.factor(name), scaled.planes(name)
+    shown = planes if len(planes) == 3 else np.repeat(planes.mean(0, keepdims=True), 3, axis=0)
+    picture = (255 * shown.clip(0, 1)).astype(np.uint8).transpose(1, 2, 0).copy()
+    height, width = picture.shape[:2]
+    text = f"What the network sees: {width} x {height} pixels, {factor:.3g} file pixels each"
+    if max(height, width) > patch:
+        top, left = max(0, (height - patch) // 2), max(0, (width - patch) // 2)
+        cv2.rectangle(picture, (left, top), (left + patch - 1, top + patch - 1), (255, 220, 0), 1)
+        text += f", in parts of {patch} x {patch} (the frame)"
+    else:
+        text += ", the whole image at once"
+    return Layer(
+        name="what the network sees", kind="image", data=picture, text=f"{text}.", pixel=factor
+    )
