@@ -15,7 +15,6 @@ from napari_medssl import Project
 from napari_medssl.cli import main
 from napari_medssl.engine.experiment.ablations import ABLATIONS, ablation_arms
 from napari_medssl.engine.experiment.cells import cells_of
-from napari_medssl.engine.experiment.forest import forest_features
 from napari_medssl.engine.experiment.ground import copies_across
 from napari_medssl.engine.experiment.plan import ExperimentJob, standard_arms
 from napari_medssl.engine.experiment.probing import fit_probe
@@ -272,13 +271,6 @@ def test_the_probe_is_the_optimum_of_its_convex_problem():
     for direction in rng.normal(size=(20, 2, 5)):
         assert loss(1e-2 * direction) > best
     assert ((pixels @ weight.T + bias).argmax(1) == targets).mean() > 0.7
-
-
-def test_the_forest_sees_every_channel_at_every_scale():
-    planes = np.random.default_rng(0).random((2, 40, 30), dtype=np.float32)
-    one = forest_features(planes[:1])
-    assert forest_features(planes).shape == (40, 30, 2 * one.shape[-1])
-    assert one.shape[-1] == 20  # sigma 1, 2, 4, 8, 16: intensity, edges and two of texture
 
 
 @pytest.mark.parametrize("name", ABLATIONS)

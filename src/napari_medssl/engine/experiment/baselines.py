@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medssl.engine.experiment.forest import fit_forest, forest_features, forest_labels
 from napari_medssl.engine.experiment.probing import annotated_pixels
+from napari_medssl.learn.forest import PixelForest, filtered, filtered_at
 from napari_medssl.learn.pretext.medsass import MedSASSConfig, foreground_is_dark, pseudo_label
 from napari_medssl.learn.thresholds import bright_side, otsu_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
-    from sklearn.ensemble import RandomForestClassifier
 
     from napari_medssl.project import Project
 
@@ -59,6 +58,8 @@ class Forests:
         Read an image (C, Y, X) and its labels (Y, X).
     sizes : mapping of str to int
         Image -> number of images of its unit.
+    values : sequence of int
+        Label values of the classes, background first.
     """
 
     def __init__(
@@ -66,36 +67,44 @@ class Forests:
         planes: Callable[[str], NDArray[np.float32]],
         truth: Callable[[str], NDArray[np.uint16]],
         sizes: Mapping[str, int],
+        values: Sequence[int],
     ) -> None:
         self._planes, self._truth, self._sizes = planes, truth, sizes
+        self._values = np.array(values, dtype=np.uint16)
+        self._index = np.zeros(int(np.iinfo(np.uint16).max) + 1, dtype=np.int64)
+        self._index[self._values] = np.arange(len(values))
         self._taught: dict[str, tuple[NDArray[np.float32], NDArray[np.uint16]]] = {}
         self._seen: dict[str, NDArray[np.float32]] = {}
         self._bytes = 0
 
-    def fit(
-        self, names: Iterable[str], *, seed: int, threads: int | None
-    ) -> RandomForestClassifier:
+    def fit(self, names: Iterable[str], *, seed: int, threads: int) -> PixelForest:
         """Fit a forest to annotated images."""
         features, labels = zip(*(self._pixels(name) for name in names), strict=True)
-        return fit_forest(
-            np.concatenate(features), np.concatenate(labels), seed=seed, threads=threads
+        return PixelForest.fit(
+            np.concatenate(features),
+            self._index[np.concatenate(labels)],
+            n_classes=len(self._values),
+            seed=seed,
+            threads=threads,
         )
 
     def segment(
-        self, forest: RandomForestClassifier, name: str
+        self, forest: PixelForest, name: str, *, threads: int
     ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
         """Give predicted and true labels of an image, both on every `GRID`-th row and column."""
         features = self._seen.get(name)
         if features is None:
-            features = forest_features(self._planes(name))[::GRID, ::GRID]
+            features = filtered(self._planes(name))[::GRID, ::GRID]
             if self._bytes + features.nbytes <= KEPT_BYTES:
                 self._seen[name] = features = np.ascontiguousarray(features)
                 self._bytes += features.nbytes
-        return forest_labels(forest, features), self._truth(name)[::GRID, ::GRID]
+        flat = features.reshape(-1, features.shape[-1])
+        labels = self._values[forest.predict_proba(flat, threads=threads).argmax(1)]
+        return labels.reshape(features.shape[:2]), self._truth(name)[::GRID, ::GRID]
 
     def _pixels(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         if name not in self._taught:
             truth, rng = self._truth(name), np.random.default_rng(0)
             ys, xs = annotated_pixels(truth, images=self._sizes[name], rng=rng)
-            self._taught[name] = forest_features(self._planes(name))[ys, xs], truth[ys, xs]
+            self._taught[name] = filtered_at(self._planes(name), ys, xs), truth[ys, xs]
         return self._taught[name]

@@ -86,7 +86,7 @@ class Worker:
         self._examples = Examples(folder / EXAMPLES)
         self._values = [info.value for info in project.settings.classes]
         self._device = torch.device(choose_device(job.device).name)
-        self._forests = Forests(project.planes, ground.truth, ground.sizes)
+        self._forests = Forests(project.planes, ground.truth, ground.sizes, self._values)
         self._notes: list[str] = []
         self._tiles = Tiles(tell=self._notes.append)
         self._looked, self._looks = 0, 1
@@ -145,11 +145,12 @@ class Worker:
         began, self._looks = time.monotonic(), len(self._scored)
         (cell,) = task.cells
         names = self._split.images(self._split.drawn(cell.k, cell.draw))
-        forest = self._forests.fit(names, seed=cell.draw, threads=torch.get_num_threads())
+        threads = torch.get_num_threads()
+        forest = self._forests.fit(names, seed=cell.draw, threads=threads)
         scorer = Scorer(self._unit_of, self._values[1:])  # on a grid, which nobody would look at
         for name in self._scored:
             yield from self._look()
-            scorer.add(name, *self._forests.segment(forest, name))
+            scorer.add(name, *self._forests.segment(forest, name, threads=threads))
         self._keep([(cell, scorer)], None, time.monotonic() - began)
 
     # -- frozen features -------------------------------------------------------------------------
