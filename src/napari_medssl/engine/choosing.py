@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_medssl.engine.forests import Forests
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.class_scores import ClassScore
 from napari_medssl.evaluate.estimate import Choice, Estimate, choose_answer, folds_of
 from napari_medssl.events import Note, Paused, Progress, Resumed, Started
-from napari_medssl.learn.finetune.annotated import annotated_pixels, pixels_per_image
-from napari_medssl.learn.forest import PixelForest, filtered_at
 from napari_medssl.learn.predict import labels_of, mean_of, network_maps
 from napari_medssl.learn.training import train
 from napari_medssl.learn.trial import duration
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from napari_medssl.events import Device, Event
     from napari_medssl.learn.control import Control
     from napari_medssl.learn.finetune import FinetuneTask
+    from napari_medssl.learn.forest import PixelForest
     from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.plan import Answer
     from napari_medssl.project import Project
@@ -71,7 +71,13 @@ class Chooser:
         self._device, self._control, self._task = device, control, task
         self._units = units_of(project)
         self._images = job.images
-        self._pixels: dict[str, tuple[NDArray[np.float32], NDArray[np.intp]]] = {}
+        units = [self._units.get(name, name) for name in self._images]
+        self._forests = Forests(
+            project.planes,
+            project.annotations.read,
+            {name: units.count(unit) for name, unit in zip(self._images, units, strict=True)},
+            [info.value for info in project.settings.classes],
+        )
 
     def events(self) -> Generator[Event, None, Choice]:
         """Do it, yielding progress; at any moment the run's best weights are a whole model that predicts."""
@@ -102,30 +108,8 @@ class Chooser:
             yield Note(text=choice.why)
         return choice
 
-    # -- the forest ------------------------------------------------------------------------------
-
     def _forest(self, names: Sequence[str]) -> PixelForest:
-        features, classes = zip(*(self._annotated(name) for name in names), strict=True)
-        return PixelForest.fit(
-            np.concatenate(features),
-            np.concatenate(classes),
-            n_classes=len(self._project.settings.classes),
-            seed=self._job.seed,
-            threads=torch.get_num_threads(),
-        )
-
-    def _annotated(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return filtered values (N, F) and class indices (N) of annotated pixels; the same for every fold."""
-        if name not in self._pixels:
-            labels = self._project.annotations.read(name)
-            unit = self._units.get(name, name)
-            siblings = sum(self._units.get(other, other) == unit for other in self._images)
-            most = pixels_per_image(siblings)
-            ys, xs = annotated_pixels(labels, most=most, rng=np.random.default_rng(self._job.seed))
-            values = [info.value for info in self._project.settings.classes]
-            features = filtered_at(self._project.planes(name), ys, xs)
-            self._pixels[name] = features, np.searchsorted(values, labels[ys, xs])
-        return self._pixels[name]
+        return self._forests.fit(names, seed=self._job.seed, threads=torch.get_num_threads())
 
     # -- leave-one-out ---------------------------------------------------------------------------
 

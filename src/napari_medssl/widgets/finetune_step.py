@@ -35,7 +35,18 @@ _MODES = {
     "frozen": ("Frozen encoder", "the decoder learns, the encoder stays; minutes"),
     "full": ("Full (recommended)", "everything learns, the encoder more slowly; minutes"),
 }
-_FIELDS = ("preset", "answer", "estimate", "scale", "take", "network", "training", "device", "threads", "seed")
+_FIELDS = (
+    "preset",
+    "answer",
+    "estimate",
+    "scale",
+    "take",
+    "network",
+    "training",
+    "device",
+    "threads",
+    "seed",
+)
 _START = ("network.encoder_weights", "network.weights_file")
 
 

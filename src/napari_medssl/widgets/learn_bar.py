@@ -116,7 +116,7 @@ class LearnBar(QWidget):
         self.objects.setChecked(loop.objects)
         self.bar.setVisible(job is not None)
         self.stop.setVisible(job is not None)
-        reasons = () if plan is None else (plan.why_objects, plan.why, plan.why_mode)
+        reasons = () if plan is None else (plan.why_objects, plan.why)
         about = "\n".join(reason for reason in reasons if reason)
         self.train.setToolTip(
             f"Saves, trains on all annotations, and opens the next image with its prediction.\n{about}".strip()

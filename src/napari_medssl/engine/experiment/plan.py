@@ -13,6 +13,7 @@ from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.task import PretrainingConfig
 from napari_medssl.plan import Start
 from napari_medssl.project import MasksAs
+from napari_medssl.project.working_scale import ScaleRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,6 +85,8 @@ class ExperimentJob(Config):
     """What is compared."""
     network: NetworkConfig = NetworkConfig()
     """The network of all arms; what its encoder starts from is the arms' matter."""
+    scale: ScaleRule | None = None
+    """The working scale of all arms; unset means the one that suits the folder."""
     weights_file: str | None = None
     """The weights file of arms that start from a file."""
     pretraining: PretrainingConfig = PretrainingConfig()

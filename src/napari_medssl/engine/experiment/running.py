@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_medssl.engine.experiment.baselines import GRID
 from napari_medssl.engine.experiment.cells import cells_of, counts_of
 from napari_medssl.engine.experiment.crew import Errand, at_once, cluster, processes
 from napari_medssl.engine.experiment.estimate import Costs, Pace, timed
@@ -258,8 +257,6 @@ class _Experiment:
             )
         elif too_many:
             yield f"There are too few {what} for {', '.join(too_many)} annotated ones: left out."
-        if any(task.work == "forest" for task in self.expected):
-            yield f"Random forests on filtered images are scored on every {GRID}nd row and column."
         yield f"Expected to take {self._duration()}."
 
     # -- how long --------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_medssl.engine.experiment.plan import Arm, ExperimentJob
     from napari_medssl.learn.control import Control
     from napari_medssl.project import Project, Run
+    from napari_medssl.project.working_scale import ScaleRule
 
 __all__ = ["StoppedError", "Trainings"]
 
@@ -48,11 +49,21 @@ class Trainings:
         Where is kept which run belongs to which key.
     control : Control
         Pauses and stops the trainings, too.
+    scale : ScaleRule, optional
+        The working scale of pretraining; needed where it is to be begun.
     """
 
-    def __init__(self, job: ExperimentJob, project: Project, path: Path, control: Control) -> None:
+    def __init__(
+        self,
+        job: ExperimentJob,
+        project: Project,
+        path: Path,
+        control: Control,
+        *,
+        scale: ScaleRule | None = None,
+    ) -> None:
         self._job, self._project, self._control = job, project, control
-        self._runs = Runs(path)
+        self._runs, self._scale = Runs(path), scale
 
     def is_done(self, key: str) -> bool:
         """Whether there is nothing left to train."""
@@ -93,6 +104,7 @@ class Trainings:
             "kind": "pretrain",
             "method": arm.method,
             "method_config": config.model_dump(mode="json"),
+            "scale": None if self._scale is None else self._scale.model_dump(),
             "network": self.network_of(arm).model_dump(),
             "training": self._job.pretraining.model_dump() | arm.training,
         }

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_medssl.engine.experiment.baselines import Forests, threshold_masks
+from napari_medssl.engine.experiment.baselines import threshold_masks
 from napari_medssl.engine.experiment.probing import apply_probes, fit_probes
 from napari_medssl.engine.experiment.scoring import Scorer
 from napari_medssl.engine.experiment.tasks import Outcome, ended_before
 from napari_medssl.engine.experiment.trainings import StoppedError, Trainings
+from napari_medssl.engine.forests import Forests
 from napari_medssl.engine.predicting import model_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.examples import Examples
@@ -23,6 +24,7 @@ from napari_medssl.learn.devices import choose_device, choose_threads
 from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.networks import ModelSpec
 from napari_medssl.learn.predict import Tiles, labels_of, predict_maps
+from napari_medssl.learn.scale_choice import choose_scale
 from napari_medssl.learn.transfer import build_model
 from napari_medssl.project import Project
 from napari_medssl.project.checkpoint import WriteError
@@ -77,7 +79,10 @@ class Worker:
         self._job, self._project, self._control = job, project, control
         self._ground, self._split, self._truth = ground, ground.split, ground.truth
         self._teaching = Project.open(folder / "project")
-        self._trainings = Trainings(job, self._teaching, folder / "runs.json", control)
+        self._scale = job.scale or choose_scale(self._teaching, images=()).rule
+        self._trainings = Trainings(
+            job, self._teaching, folder / "runs.json", control, scale=self._scale
+        )
         self._table = Table(folder / "results.csv")
         scoring = self._split.test if job.score_on == "test" else self._split.validation
         self._scored = self._split.images(scoring)
@@ -147,10 +152,11 @@ class Worker:
         names = self._split.images(self._split.drawn(cell.k, cell.draw))
         threads = torch.get_num_threads()
         forest = self._forests.fit(names, seed=cell.draw, threads=threads)
-        scorer = Scorer(self._unit_of, self._values[1:])  # on a grid, which nobody would look at
+        scorer, values = self._scorer(), np.array(self._values, np.uint16)
         for name in self._scored:
             yield from self._look()
-            scorer.add(name, *self._forests.segment(forest, name, threads=threads))
+            chances = forest.probabilities(self._project.planes(name), threads=threads)
+            scorer.add(name, values[chances.argmax(0)], self._truth(name))
         self._keep([(cell, scorer)], None, time.monotonic() - began)
 
     # -- frozen features -------------------------------------------------------------------------
@@ -217,6 +223,7 @@ class Worker:
             classes=settings.classes,
             normalisation=settings.normalisation,
             head="none",
+            scale=self._scale,
         )
         model = build_model(spec, note=self._notes.append).to(self._device)
         calibrate(model, self._teaching, device=self._device, tell=self._notes.append)
@@ -238,6 +245,9 @@ class Worker:
             "images": names,
             "network": self._trainings.network_of(arm).model_dump(),
             "from_run": self._trainings.run_of(arm.name).name if task.pretrained else None,
+            "scale": self._scale.model_dump(),
+            "answer": "network",
+            "estimate": False,
             "training": self._job.finetuning.model_dump()
             | ({"loss": "focal_tversky"} if supervised else {}),
         }
