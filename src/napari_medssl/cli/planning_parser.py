@@ -45,7 +45,7 @@ def _recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="FILE|imagenet|none",
-        help="plan for an encoder that starts from there; otherwise ImageNet if its weights are on this computer",
+        help="plan for an encoder that starts from there; otherwise ImageNet",
     )
     add_device(parser)
 

@@ -30,7 +30,7 @@ __all__ = ["Played", "Step", "StepFailedError", "Transcript", "play"]
 ALL_FOREGROUND = "everything is foreground"
 OTSU = "Otsu's threshold of the image"
 ZERO_SHOT = "MedSASS, no annotation"
-UNTRAINED = "not pretrained"
+UNTRAINED = "ImageNet alone"
 PRETRAINED = "pretrained"
 
 

@@ -83,7 +83,7 @@ def _headline(report: Report, cases: Sequence[Played]) -> None:
     ends = {
         "Otsu's threshold": OTSU,
         "MedSASS, no annotation": ZERO_SHOT,
-        "annotations alone": f", {UNTRAINED}",
+        "annotations, ImageNet alone": f", {UNTRAINED}",
         "annotations, pretrained": f", {PRETRAINED}",
     }
     rows = []

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from napari_medssl.doctor.diagnosis import Finding
+from napari_medssl.errors import MedsslError
+from napari_medssl.learn.bundled import PACKAGE, TITLE, bundled_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +35,7 @@ _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 
 def check() -> list[Finding]:
-    """Report Python, the main packages, and every requirement that is not met."""
+    """Report Python, the main packages, every requirement that is not met, and the ImageNet weights."""
     python = f"Python {platform.python_version()} on {platform.platform()}"
     shown = [f"{name} {version}" for name in _SHOWN if (version := _version(name))]
     return [
@@ -42,6 +44,7 @@ def check() -> list[Finding]:
         *unmet(metadata.requires(_PACKAGE) or []),
         *_bindings(),
         *_opencv(),
+        _imagenet(),
     ]
 
 
@@ -108,6 +111,15 @@ def _opencv() -> list[Finding]:
             f" && {_pip()} install opencv-python-headless",
         )
     ]
+
+
+def _imagenet() -> Finding:
+    topic = "ImageNet weights"
+    try:
+        bundled_file()
+    except MedsslError as error:
+        return Finding(topic=topic, state="problem", text=error.message, mend=error.advice)
+    return Finding(topic=topic, state="ok", text=f"{TITLE}'s, as published ({PACKAGE})")
 
 
 def _pip() -> str:

@@ -142,7 +142,7 @@ def recommend(
     method : str, optional
         Plan for this pretext method; otherwise the images decide.
     start : {"none", "imagenet", "file"}, optional
-        What the encoder starts from; otherwise ImageNet's weights if they are on this computer already.
+        What the encoder starts from; otherwise ImageNet's weights, which come with medssl.
     device : {"auto", "cpu", "cuda", "mps"}
         Where to compute.
 

@@ -58,7 +58,7 @@ class Request(Config):
     ``device``
         [the fields of `Device`].
     ``recommend``
-        What suits the project, with an encoder that begins at `start` (unset: ImageNet's weights if they are here)
+        What suits the project, with an encoder that begins at `start` (unset: ImageNet)
         [the fields of `napari_medssl.plan.Recommendation`].
     """
 

@@ -30,7 +30,12 @@ from napari_medssl.learn.recording import Outage
 from napari_medssl.learn.scale_choice import choose_scale
 from napari_medssl.learn.task import UNREADABLE, nothing_left
 from napari_medssl.learn.training import Task, train
-from napari_medssl.learn.transfer import build_model, origin, transfer
+from napari_medssl.learn.transfer import (
+    build_model,
+    origin,
+    standardised_like,
+    transfer,
+)
 from napari_medssl.learn.weights import load_model, save_model
 from napari_medssl.project import Project, Run
 from napari_medssl.project.checkpoint import WriteError
@@ -290,7 +295,7 @@ def _model(
     if source is None:
         return build_model(spec, note=note)
     assert job.from_run is not None  # or there were no source
-    model = SegmentationModel(spec)
+    model = SegmentationModel(standardised_like(spec, source.spec))
     before = find_run(job.from_run, project)
     note(transfer(model, source, name=before.name, take=job.take).text())
     if head != "probe" or before.path.parent != run.path.parent:

@@ -1,9 +1,8 @@
-"""ImageNet weights: the only thing that is ever downloaded, and only where a job asks for it."""
+"""ImageNet weights: those that come with medssl, and others, the only thing that is ever downloaded (where asked)."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ import timm
 from safetensors.torch import load_file
 
 from napari_medssl.errors import MedsslError
+from napari_medssl.learn.bundled import ENCODER, PACKAGE, TITLE, bundled_file, digest, timm_name
+from napari_medssl.learn.weights import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,17 @@ def imagenet_state(encoder: str, depth: int) -> dict[str, Tensor]:
     Raises
     ------
     MedsslError
-        If there are none for this encoder, or they cannot be had, or the file is not what the server announced.
+        If there are none for this encoder, or they cannot be had, or the file is not what the server announced or what
+        came with medssl.
     """
+    if encoder == ENCODER:
+        donor = smp.encoders.get_encoder(encoder, in_channels=3, depth=depth, weights=None)
+        given = {
+            f"model.{timm_name(name)}": value
+            for name, value in read_tensors(bundled_file()).items()
+        }
+        bundled: dict[str, Tensor] = {name: given[name] for name in donor.state_dict()}
+        return bundled
     path = _fetch(encoder)
     if encoder.startswith("tu-"):
         donor = smp.encoders.get_encoder(
@@ -58,13 +68,15 @@ def imagenet_state(encoder: str, depth: int) -> dict[str, Tensor]:
 
 
 def announce(encoder: str) -> str:
-    """Say what `imagenet_state` is about to fetch: address, size and checksum, or the file that is here already.
+    """Say where `imagenet_state` takes the weights from; of a download its address, size, checksum and licence.
 
     Raises
     ------
     MedsslError
         If there are no weights for this encoder, or the server cannot be reached.
     """
+    if encoder == ENCODER:
+        return f"The ImageNet weights of {TITLE} come with medssl (Apache-2.0, {PACKAGE})."
     repository, revision = _source(encoder)
     stored = _stored(repository, revision)
     if stored is not None:
@@ -72,29 +84,21 @@ def announce(encoder: str) -> str:
     url, size, sha256 = _announced(encoder, repository, revision)
     megabytes = f"{size / 1e6:.1f} MB" if size else "size not announced"
     told = f"sha256 {sha256}" if sha256 else "no checksum announced"
-    return f"Downloading the ImageNet weights of {encoder} from {url} ({megabytes}, {told})."
+    return (
+        f"Downloading the ImageNet weights of {encoder} from {url} ({megabytes}, {told},"
+        f" licence: {_licence(encoder) or f'see {repository}'})."
+    )
 
 
 def repository(encoder: str) -> str:
-    """Name the repository that the ImageNet weights of an encoder come from.
+    """Name the repository, or the package, that the ImageNet weights of an encoder come from.
 
     Raises
     ------
     MedsslError
         If there are none for this encoder.
     """
-    return _source(encoder)[0]
-
-
-def downloaded(encoder: str) -> Path | None:
-    """Give the file of an encoder's ImageNet weights if it is on this computer already; asks no server.
-
-    Raises
-    ------
-    MedsslError
-        If there are none for this encoder.
-    """
-    return _stored(*_source(encoder))
+    return PACKAGE if encoder == ENCODER else _source(encoder)[0]
 
 
 def _fetch(encoder: str) -> Path:
@@ -105,7 +109,7 @@ def _fetch(encoder: str) -> Path:
     url, _, sha256 = _announced(encoder, repository, revision)
     with _explained(encoder, url):
         path = Path(huggingface_hub.hf_hub_download(repository, _FILE, revision=revision))
-    if sha256 and (found := _digest(path)) != sha256:
+    if sha256 and (found := digest(path)) != sha256:
         path.resolve().unlink()  # the next attempt must not find it
         path.unlink(missing_ok=True)
         raise MedsslError(
@@ -158,6 +162,8 @@ def _source(encoder: str) -> tuple[str, str | None]:
     raise MedsslError(f"There are no ImageNet weights for {encoder!r}.")
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _licence(encoder: str) -> str:
+    """Give what timm knows of the licence; segmentation-models-pytorch tells none."""
+    settings = timm.get_pretrained_cfg(encoder.removeprefix("tu-"), allow_unregistered=True)
+    known = settings.license if encoder.startswith("tu-") and settings is not None else None
+    return known or ""

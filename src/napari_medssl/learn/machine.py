@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_medssl.learn.devices import DeviceName, choose_device, choose_threads
-from napari_medssl.learn.imagenet import downloaded
 from napari_medssl.learn.memory import available
 from napari_medssl.learn.networks import ModelSpec, SegmentationModel
 from napari_medssl.project.settings import BACKGROUND, FOREGROUND, Normalisation
@@ -31,10 +30,6 @@ class Machine:
     device: Device
     memory: int
     """Bytes that are free where the network would be."""
-
-    def has_imagenet(self, encoder: str) -> bool:
-        """Whether the ImageNet weights of an encoder are here already: nothing is ever downloaded unasked."""
-        return downloaded(encoder) is not None
 
     def seconds_per_view(
         self, network: NetworkConfig, *, channels: tuple[str, ...], patch: int, batch: int

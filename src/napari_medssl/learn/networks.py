@@ -14,9 +14,9 @@ from pydantic import Field
 from segmentation_models_pytorch.base import SegmentationHead
 from torch import Tensor, nn
 
-from napari_medssl.config import Config, advanced
+from napari_medssl.config import Config, advanced, version_of
 from napari_medssl.errors import MedsslError
-from napari_medssl.learn import vit_encoder
+from napari_medssl.learn import bundled, vit_encoder
 from napari_medssl.learn.forest import DTYPES, PixelForest
 from napari_medssl.plan import Answer
 from napari_medssl.project import ClassInfo, Normalisation
@@ -33,17 +33,23 @@ __all__ = [
     "SegmentationModel",
     "encoder_names",
     "input_statistics",
+    "migrated",
     "project_maps",
 ]
 
 vit_encoder.register()
 
-SPEC_VERSION: Final = 1
+SPEC_VERSION: Final = 2
 EMBEDDING_SIZE = 64
 DEEPLAB_STRIDE, DEEPLAB_WIDTH = 16, 256
 # ImageNet's statistics for colour; their mean for anything else, so that ImageNet filters
 # summed over channels still see what they were trained on.
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _usual_start(network: dict[str, Any]) -> Literal["none", "imagenet"]:
+    """Say what an encoder starts from where that is not said: nothing is downloaded unasked."""
+    return "imagenet" if network.get("encoder") == bundled.ENCODER else "none"
 
 
 class NetworkConfig(Config):
@@ -52,10 +58,12 @@ class NetworkConfig(Config):
     architecture: Literal["unet", "deeplabv3"] = advanced("unet")
     """A U-Net, or the DeepLabV3 of the DiCoH paper (atrous spatial pyramid pooling at an eighth to a sixteenth of
     the resolution; for large objects)."""
-    encoder: str = "mobilenet_v2"
-    """Encoder by its segmentation-models-pytorch name: mobilenet_v2 is quick on a CPU, resnet50 suits a GPU."""
-    encoder_weights: Literal["none", "imagenet", "file"] = "none"
-    """What the encoder starts from: random numbers, ImageNet (downloaded), or a weights file."""
+    encoder: str = bundled.ENCODER
+    """Encoder by its segmentation-models-pytorch name: tu-tf_efficientnet_lite0 (its ImageNet weights come along) and
+    mobilenet_v2 are quick on a CPU, resnet50 suits a GPU."""
+    encoder_weights: Literal["none", "imagenet", "file"] = Field(default_factory=_usual_start)
+    """What the encoder starts from: random numbers, ImageNet, or a weights file. Unset means ImageNet for
+    tu-tf_efficientnet_lite0 and random numbers for others, whose weights are downloaded only where asked for."""
     weights_file: str | None = None
     """The weights file (.safetensors, .pth or .pt), when the encoder starts from a file."""
     encoder_depth: int = advanced(5, ge=3, le=5)
@@ -97,7 +105,7 @@ class ForestShape(Config):
 class ModelSpec(Config):
     """Everything needed to rebuild and use a model; travels in the header of its weights file."""
 
-    schema_version: Literal[1] = SPEC_VERSION
+    schema_version: Literal[2] = SPEC_VERSION
     network: NetworkConfig
     channels: tuple[str, ...]
     classes: tuple[ClassInfo, ...]
@@ -118,18 +126,63 @@ class ModelSpec(Config):
     method: str = ""
     ancestry: tuple[str, ...] = ()
     """What this model descends from, oldest first (ImageNet or a weights file, then runs), and its own name last."""
+    input_mean: tuple[float, ...] = Field(default_factory=lambda spec: _usual_statistics(spec)[0])
+    """Of each channel, subtracted from images in [0, 1]; unset means the encoder's (`input_statistics`)."""
+    input_std: tuple[float, ...] = Field(default_factory=lambda spec: _usual_statistics(spec)[1])
+    """Of each channel, by which images are divided after that."""
+
+    def model_post_init(self, context: object, /) -> None:
+        """Refuse statistics of other channels, or of none that vary."""
+        for name, values in (("input_mean", self.input_mean), ("input_std", self.input_std)):
+            if len(values) != len(self.channels):
+                raise ValueError(f"{name} = {values} is not of {len(self.channels)} channels")
+        if min(self.input_std, default=1.0) <= 0:
+            raise ValueError(f"input_std = {self.input_std} is not above 0")
+
+
+def migrated(data: dict[str, Any]) -> dict[str, Any]:
+    """Bring a `ModelSpec` as some version of ours wrote it into the form of this one.
+
+    Parameters
+    ----------
+    data : dict
+        The entry of a weights file's header. What is no spec is given back as it is, to be refused.
+    """
+    if version_of(data) != 1 or not isinstance(data.get("channels"), list):
+        return data
+    data = {**data, "schema_version": SPEC_VERSION}
+    # Version 1 standardised by ImageNet's statistics, whatever the encoder.
+    mean, std = _imagenet_statistics(len(data["channels"]))
+    data.setdefault("input_mean", mean)
+    data.setdefault("input_std", std)
+    return data
 
 
 def encoder_names() -> list[str]:
-    """Names of all encoders that segmentation-models-pytorch brings itself, and of MedSASS's ViT-small."""
-    return [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]
+    """Names of EfficientNet-Lite0, of all encoders that segmentation-models-pytorch brings, and of MedSASS's ViT."""
+    brought = [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]
+    return [bundled.ENCODER, *brought]
 
 
-def input_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Give the mean and the deviation, per channel, by which images in [0, 1] are standardised for the encoder."""
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def input_statistics(encoder: str, channels: int) -> Statistics:
+    """Give the mean and the deviation, per channel, by which images in [0, 1] are standardised for an encoder."""
+    if encoder == bundled.ENCODER:  # as it was trained
+        return (0.5,) * channels, (0.5,) * channels
+    return _imagenet_statistics(channels)
+
+
+def _imagenet_statistics(channels: int) -> Statistics:
     if channels == 3:
         return RGB_MEAN, RGB_STD
     return (sum(RGB_MEAN) / 3,) * channels, (sum(RGB_STD) / 3,) * channels
+
+
+def _usual_statistics(spec: dict[str, Any]) -> Statistics:
+    """Give the statistics of a spec whose network and channels are known already."""
+    return input_statistics(spec["network"].encoder, len(spec["channels"]))
 
 
 class SegmentationModel(nn.Module):
@@ -160,9 +213,8 @@ class SegmentationModel(nn.Module):
         self.spec = spec
         self.net: Any = _network(network, channels=len(spec.channels), classes=len(spec.classes))
         n = len(spec.channels)
-        mean, std = input_statistics(n)
-        self.register_buffer("input_mean", torch.tensor(mean).view(1, n, 1, 1), persistent=False)
-        self.register_buffer("input_std", torch.tensor(std).view(1, n, 1, 1), persistent=False)
+        for name, values in (("input_mean", spec.input_mean), ("input_std", spec.input_std)):
+            self.register_buffer(name, torch.tensor(values).view(1, n, 1, 1), persistent=False)
         widths = _widths(network) if isinstance(self.net, smp.Unet) else [DEEPLAB_WIDTH]
         self.stage_widths = widths
         self.register_buffer("feature_calibrated", torch.zeros((), dtype=torch.bool))

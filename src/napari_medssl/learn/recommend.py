@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from napari_medssl.learn.bundled import ENCODER, TITLE
 from napari_medssl.learn.folder_facts import look_at
 from napari_medssl.learn.machine import Machine, this_machine
 from napari_medssl.learn.memory import gibibytes
@@ -32,11 +33,9 @@ CLEAR_SHARE = 0.5
 """MedSASS where at least so many of the images fall apart into two sides."""
 LARGE_STRUCTURE = 32
 """Pixels; DiCoH compares cells of 8 to 16 pixels, too coarse for less."""
-ENCODERS = {"mobilenet_v2": "MobileNetV2", "resnet50": "ResNet-50"}
-KEPT_PER_PIXEL = {"mobilenet_v2": 2400, "resnet50": 2700}
-"""Bytes that a U-Net keeps for the backward pass, for each pixel of a batch (measured at 64 and 128 pixels)."""
-GPU_MEMORY = 6 * 2**30
-"""From so much free memory on, a GPU gets the large encoder."""
+KEPT_PER_PIXEL = 2400
+"""Bytes that a U-Net on EfficientNet-Lite0 keeps for the backward pass, for each pixel of a batch
+(docs/explanation/measurements.md)."""
 MEMORY_SHARE = 0.5
 """Of what is free, a batch may take so much."""
 STRUCTURES = 4
@@ -121,8 +120,7 @@ def recommend(
     method : str, optional
         Key of a pretext method to plan for; otherwise the folder decides.
     start : {"none", "imagenet", "file"}, optional
-        What the encoder starts from. Otherwise ImageNet's weights if they are on this computer already. A file is the
-        caller's to name in the job's network.
+        What the encoder starts from; otherwise ImageNet's weights. A file is the caller's to name in the job's network.
     device : {"auto", "cpu", "cuda", "mps"}
         Where to compute.
     machine : Machine, optional
@@ -173,41 +171,20 @@ def _device(at: Situation) -> Decision:
 
 
 def _encoder(at: Situation) -> Decision:
-    memory = gibibytes(at.machine.memory)
-    if at.kind == "gpu" and at.machine.memory >= GPU_MEMORY:
-        name, why = "resnet50", f"The GPU has {memory} free, enough for the larger encoder."
-    elif at.kind == "gpu":
-        name, why = "mobilenet_v2", f"The GPU has but {memory} free; the small encoder fits."
-    else:
-        name, why = "mobilenet_v2", "It is the quickest encoder on a CPU."
-    return Decision(name, ENCODERS[name], why)
+    return Decision(
+        ENCODER, TITLE, "It is quick, on a CPU too, and its ImageNet weights come with medssl."
+    )
 
 
 def _start(at: Situation) -> Decision:
-    encoder = at.chosen["encoder"]
-    here = at.machine.has_imagenet(encoder)
-    if at.wanted_start == "imagenet":
-        load = (
-            ""
-            if here
-            else f", and the weights of {ENCODERS[encoder]} are downloaded when training starts"
-        )
-        return Decision("imagenet", "ImageNet", f"You chose it{load}.")
+    shown = {"none": "random weights", "imagenet": "ImageNet", "file": "your weights file"}
     if at.wanted_start is not None:
-        shown = {"none": "random weights", "file": "your weights file"}[at.wanted_start]
-        return Decision(at.wanted_start, shown, "You chose it.")
-    if here:
-        return Decision(
-            "imagenet",
-            "ImageNet",
-            f"The ImageNet weights of {ENCODERS[encoder]} are on this computer already; nothing is downloaded.",
-        )
+        return Decision(at.wanted_start, shown[at.wanted_start], "You chose it.")
     return Decision(
-        "none",
-        "random weights",
-        f"The ImageNet weights of {ENCODERS[encoder]} are not on this computer, and nothing is downloaded unasked:"
-        " choose ImageNet or a weights file yourself to start from there. It can be worth it: for the left ventricle in"
-        " MRI, one annotated patient gave Dice .78 from there and .27 from random weights, both MobileNetV2.",
+        "imagenet",
+        shown["imagenet"],
+        "Nothing is downloaded for it, and fewer annotations do: for the left ventricle in MRI, one annotated patient"
+        " gave Dice .78 from ImageNet and .27 from random weights (MobileNetV2).",
     )
 
 
@@ -267,7 +244,7 @@ def _patch(at: Situation) -> Decision:
 
 def _batch(at: Situation) -> Decision:
     usual = batch = BATCH[at.kind]
-    sample = at.views * at.chosen["patch"] ** 2 * KEPT_PER_PIXEL[at.chosen["encoder"]]
+    sample = at.views * at.chosen["patch"] ** 2 * KEPT_PER_PIXEL
     while batch > 2 and batch * sample > MEMORY_SHARE * at.machine.memory:
         batch //= 2
     needs, free = gibibytes(batch * sample), gibibytes(at.machine.memory)

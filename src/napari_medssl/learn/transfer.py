@@ -15,11 +15,11 @@ from napari_medssl.config import Config
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn import imagenet
 from napari_medssl.learn.networks import SegmentationModel, input_statistics
-from napari_medssl.learn.weights import read_tensors
+from napari_medssl.learn.weights import read_spec, read_tensors
 from napari_medssl.project.weights_header import descent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_medssl.learn.networks import ModelSpec, NetworkConfig
 
@@ -30,6 +30,7 @@ __all__ = [
     "build_model",
     "load_encoder_file",
     "origin",
+    "standardised_like",
     "transfer",
 ]
 
@@ -93,23 +94,35 @@ def build_model(spec: ModelSpec, *, note: Callable[[str], None]) -> Segmentation
     Raises
     ------
     MedsslError
-        If ImageNet weights cannot be downloaded, or the file cannot be used.
+        If ImageNet weights cannot be had, or the file cannot be used.
     """
-    model = SegmentationModel(spec)
     network = spec.network
+    file = Path(network.weights_file) if network.weights_file is not None else None
+    model = SegmentationModel(standardised_like(spec, _told(file) if file else None))
     if network.encoder_weights == "imagenet":
         state = imagenet.imagenet_state(network.encoder, network.encoder_depth)
         target = model.net.encoder.state_dict()
         for name, value in state.items():
             if _is_first_layer(value, target[name], len(spec.channels)):
-                state[name] = adapt_channels(value, len(spec.channels))
+                _, std = input_statistics(network.encoder, value.shape[1])
+                state[name] = adapt_channels(value, std, spec.input_std)
         # Some smp encoders override load_state_dict to drop classifier keys and hide `strict`.
         nn.Module.load_state_dict(model.net.encoder, state)
         note(f"The encoder {network.encoder} starts from ImageNet weights.")
-    elif network.encoder_weights == "file":
-        assert network.weights_file is not None  # checked by NetworkConfig
-        note(load_encoder_file(model, Path(network.weights_file)).text())
+    elif file is not None:
+        note(load_encoder_file(model, file).text())
     return model
+
+
+def standardised_like(spec: ModelSpec, source: ModelSpec | None) -> ModelSpec:
+    """Give a network the input statistics of what it starts from, where that has as many channels.
+
+    With other channels, those of its encoder stay, for which the first layer is adapted (`adapt_channels`).
+    """
+    if source is None or len(source.channels) != len(spec.channels):
+        return spec
+    told = {"input_mean": source.input_mean, "input_std": source.input_std}
+    return spec.model_copy(update=told)
 
 
 def origin(network: NetworkConfig) -> tuple[str, ...]:
@@ -180,7 +193,7 @@ def load_encoder_file(model: SegmentationModel, path: Path) -> TransferReport:
     if found.twins:
         remarks.append(f"There is as much after {' and '.join(found.twins)}, which was left.")
     state = {key: source[name] for key, name in found.names.items()}
-    remarks += _adapt(state, target, channels)
+    remarks += _adapt(state, target, model.spec, _told(path))
     nn.Module.load_state_dict(model.net.encoder, state, strict=False)
     used = set(found.names.values())
     return TransferReport(
@@ -239,7 +252,7 @@ def transfer(
         # what the features of one kind of image look like says nothing of another
         target = {k: v for k, v in target.items() if not k.startswith(_FEATURES)}
     matched = {k: given[k] for k in target if k in given and _fits(given[k], target[k], channels)}
-    remarks += _adapt(matched, target, channels)
+    remarks += _adapt(matched, target, model.spec, source.spec)
     if source.spec.channels != model.spec.channels and len(source.spec.channels) == channels:
         remarks.append(
             f"It was made for the channels {', '.join(source.spec.channels)}; "
@@ -255,29 +268,28 @@ def transfer(
     )
 
 
-def adapt_channels(weight: Tensor, channels: int) -> Tensor:
+def adapt_channels(weight: Tensor, source: Sequence[float], target: Sequence[float]) -> Tensor:
     """Make a first layer take another number of channels.
 
     To one channel the weights are summed; to several they are repeated in turn and scaled by old / new. Both after
-    taking into account by which deviation each channel is divided before (`input_statistics`), so that equal channels
-    give what the one channel gave: exactly where a network of one channel becomes one of several. From three to one a
-    constant per filter remains, because the means of red, green and blue differ.
+    taking into account by which deviation each channel is divided before (`ModelSpec.input_std`), so that equal
+    channels give what the one channel gave: exactly where a network of one channel becomes one of several. From three
+    to one a constant per filter remains where the means differ, as ImageNet's of red, green and blue do.
 
     Parameters
     ----------
     weight : Tensor of shape (F, C, k, k)
         Weights of the layer.
-    channels : int
-        The number it is to take.
+    source, target : sequence of float
+        Deviation of each of the C channels that it took, and of each that it is to take.
 
     Returns
     -------
-    Tensor of shape (F, channels, k, k)
+    Tensor of shape (F, len(target), k, k)
     """
-    old = weight.shape[1]
+    old, channels = len(source), len(target)
     divisor, factor = (
-        torch.tensor(input_statistics(n)[1], device=weight.device).view(1, -1, 1, 1)
-        for n in (old, channels)
+        torch.tensor(std, device=weight.device).view(1, -1, 1, 1) for std in (source, target)
     )
     per_unit = weight / divisor
     if channels == 1:
@@ -343,15 +355,29 @@ def _is_first_layer(value: Tensor, wanted: Tensor, channels: int) -> bool:
     )
 
 
-def _adapt(state: dict[str, Tensor], target: Mapping[str, Tensor], channels: int) -> list[str]:
-    """Adapt the first layers among the tensors, in place; gives what to say of it."""
+def _told(path: Path) -> ModelSpec | None:
+    """Read what a start says of itself: nothing where another program wrote it, or where it is missing."""
+    return read_spec(path) if path.is_file() else None
+
+
+def _adapt(
+    state: dict[str, Tensor],
+    target: Mapping[str, Tensor],
+    spec: ModelSpec,
+    source: ModelSpec | None,
+) -> list[str]:
+    """Adapt the first layers among the tensors, in place; gives what to say of it.
+
+    Without a spec of the source, it is taken to be standardised as its encoder usually is.
+    """
     first = [key for key, value in state.items() if value.shape != target[key].shape]
     if not first:
         return []
     old = state[first[0]].shape[1]
-    state |= {key: adapt_channels(state[key], channels) for key in first}
+    std = source.input_std if source is not None else input_statistics(spec.network.encoder, old)[1]
+    state |= {key: adapt_channels(state[key], std, spec.input_std) for key in first}
     count = f"{old} channel{'' if old == 1 else 's'}"
-    return [f"The first layer was made for {count}; it was adapted to {channels}."]
+    return [f"The first layer was made for {count}; it was adapted to {len(spec.channels)}."]
 
 
 def _why_new_head(spec: ModelSpec, source: ModelSpec, name: str) -> str:

@@ -18,7 +18,7 @@ from napari_medssl.learn.networks import (
     SPEC_VERSION,
     ModelSpec,
     SegmentationModel,
-    input_statistics,
+    migrated,
 )
 from napari_medssl.project.checkpoint import atomic
 from napari_medssl.project.weights_header import EXPORT_KEY, SPEC_KEY, read_header
@@ -31,6 +31,7 @@ __all__ = [
     "ExportNames",
     "ExportPart",
     "load_model",
+    "read_spec",
     "read_tensors",
     "save_model",
     "save_part",
@@ -107,9 +108,14 @@ def save_part(model: SegmentationModel, path: Path, *, part: ExportPart, names: 
         state = {k.removeprefix(outer): v for k, v in state.items() if k.startswith(outer)}
     if names == "encoder" and all(key.startswith("model.") for key in state):
         state = {k.removeprefix("model."): v for k, v in state.items()}  # smp's shell around timm
-    mean, std = input_statistics(len(model.spec.channels))
-    told = {"part": part, "names": names, "input_mean": mean, "input_std": std}
-    _write(state, path, {SPEC_KEY: model.spec.model_dump_json(), EXPORT_KEY: json.dumps(told)})
+    spec = model.spec
+    told = {
+        "part": part,
+        "names": names,
+        "input_mean": spec.input_mean,
+        "input_std": spec.input_std,
+    }
+    _write(state, path, {SPEC_KEY: spec.model_dump_json(), EXPORT_KEY: json.dumps(told)})
     return len(state)
 
 
@@ -133,15 +139,33 @@ def load_model(path: Path) -> SegmentationModel:
             f"{path} was exported for other programs ({header[EXPORT_KEY].get('part')}), so it is no whole model.",
             advice='Start a network from it (encoder_weights "file"), or open the run it came from.',
         )
-    data: dict[str, Any] = header[SPEC_KEY]
+    model = SegmentationModel(_spec(header[SPEC_KEY], path))
+    _fill(model, read_tensors(path), path)
+    return model.eval()
+
+
+def read_spec(path: Path) -> ModelSpec | None:
+    """Read what a weights file says of its network; None for a file of another program.
+
+    Raises
+    ------
+    MedsslError
+        If the file cannot be read, is damaged or of a newer version.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    header = read_header(path)
+    return _spec(header[SPEC_KEY], path) if SPEC_KEY in header else None
+
+
+def _spec(data: dict[str, Any], path: Path) -> ModelSpec:
     refuse_newer(data, SPEC_VERSION, what=f"The model {path}", purpose="open it")
+    data = migrated(data)
     if isinstance(data.get("network"), dict):
         # The weights are here now: where they once started from no longer matters, and the file may be gone.
         data["network"] |= {"encoder_weights": "none", "weights_file": None}
     spec: ModelSpec = ModelSpec.parse(data, where=str(path))
-    model = SegmentationModel(spec)
-    _fill(model, read_tensors(path), path)
-    return model.eval()
+    return spec
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -172,7 +172,7 @@ class FinetuneStep(QWidget):
         # learning again after corrections starts from the pretrained network, not from the last probe
         for run in sorted(runs, key=lambda item: item.kind != "pretrain"):
             self.start_from.addItem(run.name, run.name)
-        self.start_from.addItem("Scratch (a new network)", None)
+        self.start_from.addItem("A new network", None)
         index = self.start_from.findData(chosen) if chosen is not None else 0
         self.start_from.setCurrentIndex(max(0, index))
         self.start_from.blockSignals(False)

@@ -46,8 +46,7 @@ class PlanCard(QFrame):
         self.why = Fold("Why")
         self.imagenet = QCheckBox("Start from ImageNet's weights")
         self.imagenet.setToolTip(
-            "Plan for an encoder that has learned from photographs. Where its weights are not on this computer yet,"
-            " they are downloaded when the training starts."
+            "Plan for an encoder that has learned from photographs; its weights come with medssl"
         )
         self.use = QPushButton("Use this plan")
         self.use.setToolTip("Fill in the Pretrain step; nothing is started")

@@ -45,7 +45,7 @@ class Planner(QObject):
         self._session = session
         self.plan: Recommendation | None = None
         self.start: Start | None = None
-        """What the encoder shall start from; None leaves that to the engine, which downloads nothing."""
+        """What the encoder shall start from; None leaves that to the engine."""
         self.trouble: Problem | None = None
         """Why there is no plan, once it was asked for."""
         self._known: dict[Hashable, Recommendation] = {}

@@ -61,7 +61,10 @@ class PretrainStep(QWidget):
         set_role(self.summary, "hint")
         self.start_from = QComboBox()
         self.start_from.setAccessibleName("Starting point")
-        self.start_from.setToolTip("What the encoder knows before it sees your images")
+        self.start_from.setToolTip(
+            "What the encoder knows before it sees your images. EfficientNet-Lite0's ImageNet weights come with medssl;"
+            " those of another encoder are downloaded once."
+        )
         self.start_from.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -226,8 +229,8 @@ class PretrainStep(QWidget):
     def _fill_start_from(self) -> None:
         chosen = self.start_from.currentData()
         self.start_from.clear()
+        self.start_from.addItem("ImageNet", ("imagenet", ""))
         self.start_from.addItem("Random weights", ("none", ""))
-        self.start_from.addItem("ImageNet (downloaded once)", ("imagenet", ""))
         file = f"File: {self._file.name}" if self._file is not None else "Weights file ..."
         self.start_from.addItem(file, ("file", ""))
         for run in self._session.usable_runs:

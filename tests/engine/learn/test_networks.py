@@ -8,12 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from napari_medssl.config import ConfigError
 from napari_medssl.errors import MedsslError
+from napari_medssl.learn.bundled import ENCODER
 from napari_medssl.learn.features import calibrate, pixel_embedding
-from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
+from napari_medssl.learn.networks import (
+    SPEC_VERSION,
+    ModelSpec,
+    NetworkConfig,
+    SegmentationModel,
+    input_statistics,
+)
 from napari_medssl.learn.weights import load_model, save_model
 from napari_medssl.project import Normalisation, Project, ProjectSettings
 
@@ -32,7 +39,8 @@ def spec(channels: int = 1, encoder: str = "mobilenet_v2", **kwargs: object) -> 
 
 
 @pytest.mark.parametrize(
-    ("channels", "encoder"), [(1, "resnet18"), (2, "mobilenet_v2"), (3, "tu-resnet10t")]
+    ("channels", "encoder"),
+    [(1, "resnet18"), (2, "mobilenet_v2"), (3, "tu-resnet10t"), (5, ENCODER)],
 )
 def test_any_encoder_and_channel_count(channels: int, encoder: str) -> None:
     model = SegmentationModel(spec(channels, encoder)).eval()
@@ -45,9 +53,10 @@ def test_any_encoder_and_channel_count(channels: int, encoder: str) -> None:
     [
         {"encoder": "vit_small", "encoder_depth": 4},
         {"architecture": "deeplabv3", "encoder_depth": 5},
+        {"architecture": "deeplabv3", "encoder_depth": 5, "encoder": ENCODER},
         {"decoder_width": 64, "decoder_attention": True, "encoder": "resnet18"},
     ],
-    ids=["MedSASS's ViT", "DiCoH's DeepLabV3", "MedSASS's U-Net"],
+    ids=["MedSASS's ViT", "DiCoH's DeepLabV3", "DeepLabV3 on Lite0", "MedSASS's U-Net"],
 )
 def test_the_papers_networks_give_logits_features_and_files(
     network: dict[str, object], project: Project, tmp_path: Path
@@ -156,6 +165,42 @@ def test_models_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, path, metadata={"napari_medssl": json.dumps(data)})
     with pytest.raises(MedsslError, match="newer napari-medssl"):
         load_model(path)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_of_version_1_is_standardised_as_it_was(tmp_path: Path, channels: int) -> None:
+    mean, std = input_statistics("mobilenet_v2", channels)  # whatever the encoder
+    now = spec(channels, ENCODER)
+    assert (set(now.input_mean), set(now.input_std)) == ({0.5}, {0.5})
+    then = ModelSpec.parse(now.model_dump() | {"input_mean": mean, "input_std": std})
+    model, path = SegmentationModel(then).eval(), tmp_path / "m.safetensors"
+    save_model(model, path)
+    header = json.loads(then.model_dump_json()) | {"schema_version": 1}
+    del header["input_mean"], header["input_std"]
+    save_file(load_file(path), path, metadata={"napari_medssl": json.dumps(header)})
+    opened = load_model(path)
+    assert (opened.spec.input_mean, opened.spec.input_std) == (mean, std)
+    assert opened.spec.schema_version == SPEC_VERSION
+    images = torch.rand(1, channels, 32, 64)
+    with torch.no_grad():
+        assert torch.equal(opened(images), model(images))
+
+
+@pytest.mark.parametrize(
+    ("statistics", "message"),
+    [({"input_mean": (0.5,) * 2}, "not of 1 channels"), ({"input_std": (0.0,)}, "not above 0")],
+)
+def test_statistics_that_do_not_fit_are_refused(
+    statistics: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelSpec.parse(spec().model_dump() | statistics)
+
+
+def test_only_what_comes_with_medssl_is_started_from_unasked() -> None:
+    assert NetworkConfig().encoder == ENCODER
+    assert NetworkConfig(encoder_depth=3).encoder_weights == "imagenet"
+    assert NetworkConfig(encoder="resnet50").encoder_weights == "none"
 
 
 @pytest.mark.parametrize(

