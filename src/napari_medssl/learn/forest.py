@@ -30,8 +30,8 @@ REACH = 4 * SIGMA_MAX + 2
 TILE = 512
 """Images are filtered in squares of this side, which bounds memory; larger squares look less often at their margins."""
 TREES, DEPTH = 100, 20
-ROWS = 8192
-"""Feature vectors that pass through the trees together: they and a tree fit the processor's cache."""
+ROWS = 2**16
+"""Feature vectors that pass through the trees together: many, since each tree is fetched from memory for them anew."""
 LEAF = -1
 DTYPES = {
     "left": np.int32,
@@ -179,6 +179,7 @@ class PixelForest:
             ``left``, ``right`` (n,): child nodes, counted within the tree, beyond their parent; -1 at leaves.
             ``feature``, ``threshold`` (n,): left is where the feature is not above the threshold.
             ``value`` (n, K): class probabilities. ``offsets`` (T + 1,): where trees begin and end.
+            80,000 pixels of fluorescence nuclei make 3 MiB, of phase-contrast cells 17 MiB.
         """
         return dict(self._arrays)
 

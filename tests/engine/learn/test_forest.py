@@ -53,6 +53,7 @@ def test_tiles_equal_the_whole_image(forest, monkeypatch):
     ys, xs = np.nonzero(planes[0] > 0.99)
     whole = filtered(planes), filtered_at(planes, ys, xs), forest.probabilities(planes)
     monkeypatch.setattr(module, "TILE", 90)
+    monkeypatch.setattr(module, "ROWS", 1000)
     tiled = filtered(planes), filtered_at(planes, ys, xs), forest.probabilities(planes, threads=2)
     for one, other in zip(whole, tiled, strict=True):
         np.testing.assert_array_equal(one, other)
