@@ -22,7 +22,7 @@ from napari_medssl.project.units import units_of
 from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,6 +55,8 @@ class Chooser:
         Pauses and stops.
     task : callable
         Makes the training of some of the images from the run's own start.
+    seen : collection of str
+        Images whose annotations taught that start: left out, they would flatter it, so their groups never are.
     """
 
     def __init__(
@@ -65,12 +67,25 @@ class Chooser:
         device: Device,
         control: Control,
         task: Callable[[Sequence[str]], FinetuneTask],
+        *,
+        seen: Collection[str] = (),
     ) -> None:
         assert job.images is not None  # resolved when the job started
         self._project, self._run, self._job = project, run, job
         self._device, self._control, self._task = device, control, task
         self._units = units_of(project)
         self._images = job.images
+        known = {self._units.get(name, name) for name in seen}
+        fresh = [name for name in job.images if self._units.get(name, name) not in known]
+        self._why_none = "One annotated image leaves nothing for an estimate"
+        self._folds, self._parts = folds_of(fresh, self._units), self._units
+        self._independent = bool(self._folds)
+        if not self._folds:  # one group: its own images may choose, but are no judges
+            self._folds, self._parts = folds_of(fresh, {}), {}
+        if len(fresh) < len(job.images):
+            self._why_none = (
+                "The start has learned from these annotations, which leaves nothing for an estimate"
+            )
         units = [self._units.get(name, name) for name in self._images]
         self._forests = Forests(
             project.planes,
@@ -87,20 +102,17 @@ class Chooser:
             save_model(model, self._run.best_path)
         estimate, otherwise = Estimate(), "No estimate was asked for"
         if self._job.estimate and not self._control.stopped:
-            otherwise = (
-                "All annotated images are of one group, which leaves nothing for an estimate"
-            )
-            if len(self._images) == 1:
-                otherwise = "One annotated image leaves nothing for an estimate"
+            otherwise = self._why_none
             try:
                 estimate = yield from self._estimated(Estimate.read(self._run))
             except MedsslError as error:
                 otherwise = f"There is no leave-one-out estimate ({error.message.rstrip('.')})"
         if self._control.stopped:
             otherwise = "The estimate was stopped"
-        choice = choose_answer(estimate, otherwise=otherwise)
+        choice = choose_answer(estimate, otherwise=otherwise, independent=self._independent)
         if self._job.answer is not None:
-            score = estimate.mean(self._job.answer) if estimate.scores else None
+            known = estimate.scores and self._independent
+            score = estimate.mean(self._job.answer) if known else None
             choice = Choice(answer=self._job.answer, why="", score=score)
         if choice.answer != model.spec.answer:
             save_model(model.answering(choice.answer), self._run.best_path)
@@ -114,7 +126,7 @@ class Chooser:
     # -- leave-one-out ---------------------------------------------------------------------------
 
     def _estimated(self, estimate: Estimate) -> Generator[Event, None, Estimate]:
-        folds = folds_of(self._images, self._units)
+        folds = self._folds
         steps = self._job.training.steps
         left = [number for number in range(len(folds)) if number not in estimate.done]
         if left:
@@ -200,7 +212,7 @@ class Chooser:
                 "forest": second,
                 "mean": mean_of(first, second),
             }
-            of_group = counts.setdefault(self._units.get(name, name), {})
+            of_group = counts.setdefault(self._parts.get(name, name), {})
             for answer, chances in both.items():
                 labels = labels_of(network, chances)
                 found = np.array(

@@ -17,6 +17,7 @@ from napari_medssl.engine.job import FinetuneJob, PretrainJob, ResumeJob, parse_
 from napari_medssl.engine.predicting import find_run, model_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.estimate import ANSWERS
+from napari_medssl.evaluate.taught import taught
 from napari_medssl.events import Device, Done, Event, Failed, Note, Started
 from napari_medssl.learn.devices import choose_device, choose_threads
 from napari_medssl.learn.features import calibrate
@@ -257,7 +258,9 @@ def _train(
             assert isinstance(part, FinetuneTask)  # by the job's mode
             return part
 
-        choice = yield from Chooser(project, run, job, device, control, task_of).events()
+        seen = _seen(project, job)
+        chooser = Chooser(project, run, job, device, control, task_of, seen=seen)
+        choice = yield from chooser.events()
     yield from _finish(project, run, job, device, stopped=control.stopped, choice=choice)
 
 
@@ -433,6 +436,13 @@ def _source(project: Project, job: PretrainJob | FinetuneJob) -> SegmentationMod
     if job.from_run is None:
         return None
     return model_of(find_run(job.from_run, project))
+
+
+def _seen(project: Project, job: FinetuneJob) -> frozenset[str]:
+    """Name the images whose annotations taught the network that a job starts from."""
+    if job.from_run is None:
+        return frozenset()
+    return taught(project, find_run(job.from_run, project)).annotated
 
 
 def _title(job: PretrainJob | FinetuneJob, task: Task) -> str:

@@ -117,7 +117,7 @@ def folds_of(
     return folds
 
 
-def choose_answer(estimate: Estimate, *, otherwise: str) -> Choice:
+def choose_answer(estimate: Estimate, *, otherwise: str, independent: bool = True) -> Choice:
     """Choose what predicts: the highest estimate, or the mean of both where it is within one standard error.
 
     Parameters
@@ -126,6 +126,9 @@ def choose_answer(estimate: Estimate, *, otherwise: str) -> Choice:
         Without scores, the mean of network and forest is chosen.
     otherwise : str
         Why there are none, to begin a sentence with.
+    independent : bool
+        Whether the groups are such. Images of one volume, film or patient may choose, but what they say of new images
+        flatters, so no score is told.
     """
     if not estimate.scores:
         return Choice(answer="mean", why=f"{otherwise}, so {ANSWERS['mean']} predicts.")
@@ -138,9 +141,16 @@ def choose_answer(estimate: Estimate, *, otherwise: str) -> Choice:
         if ahead <= error:
             chosen = "mean"
     reason = "the highest" if chosen == best else "no other is ahead of it by a standard error"
+    what = ANSWERS[chosen][0].upper() + ANSWERS[chosen][1:]
+    if not independent:
+        return Choice(
+            answer=chosen,
+            why=f"{what} predicts: {reason} on left-out images of the one annotated group. How good it is on other"
+            " groups is not known.",
+        )
     return Choice(
         answer=chosen,
-        why=f"Leave-one-out Dice on {len(estimate.scores)} annotated images or groups: {told}."
-        f" {ANSWERS[chosen].capitalize()} predicts ({reason}); its estimate is optimistic, for it also chose.",
+        why=f"Leave-one-out Dice on {len(estimate.scores)} annotated images or groups: {told}. {what} predicts"
+        f" ({reason}); its estimate is optimistic, for it also chose.",
         score=means[chosen],
     )

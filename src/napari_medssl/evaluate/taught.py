@@ -83,9 +83,7 @@ def _sees_all(run: Run) -> bool:
     if run.kind == "pretrain":
         return True
     training = run.job.get("training") or {}
-    return run.job.get("mode") != "probe" and (  # to which these settings mean nothing
-        bool(training.get("mean_teacher")) or training.get("batch_norm") == "reestimated"
-    )
+    return run.job.get("mode") != "probe" and bool(training.get("mean_teacher"))
 
 
 def lineage(run: Run) -> Iterator[tuple[str, Run | None]]:

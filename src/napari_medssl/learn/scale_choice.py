@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ScaleChoice", "annotated_thickness", "choose_scale", "network_view"]
 
-SIDES = (128, 256, 512, 1024)
+SIDES = (256, 512, 1024)
 """Network pixels along the longer side that are considered for whole images."""
-STRUCTURE = 12.0
-"""So many network pixels across a structure are enough to draw its outline."""
+STRUCTURE = 5.0
+"""So many network pixels across a structure are enough to draw its outline (docs/explanation/measurements.md)."""
 LARGEST_PATCH = 256
 """Whole images up to this size are one patch; of larger ones parts are seen."""
 DENSE = 0.5

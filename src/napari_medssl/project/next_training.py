@@ -34,6 +34,8 @@ class NextTraining(NamedTuple):
     """Whether that run was fine-tuned on most of these annotations before."""
     steps: int | None
     """Optimiser steps; None for as many as is usual."""
+    answer: str
+    """What predicts after a training that goes on, as in the run it starts from."""
     why: str
     """What it starts from and why, in a sentence."""
     objects: bool = False
@@ -46,12 +48,16 @@ class NextTraining(NamedTuple):
         training: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
         if self.objects:
             training["objects"] = True
+        usual: dict[str, Any] = {}
+        if self.goes_on:  # what predicts was settled when it began
+            usual = {"answer": self.answer, "estimate": False}
         return {
             "kind": "finetune",
             "project": str(project.path),
             "from_run": self.from_run,
             "images": None,
             "training": training,
+            **usual,
         }
 
 
@@ -98,12 +104,13 @@ def next_training(
         against = _other(project, last, objects) or _too_much(last, news, count)
         if not against:
             why = f"Goes on from {last.name}: {news} since."
-            return NextTraining(last.name, True, STEPS_ON, why, objects, why_objects)
+            answer = _answer(last)
+            return NextTraining(last.name, True, STEPS_ON, answer, why, objects, why_objects)
     if pretrained is None:
         why = f"A new network: nothing is pretrained, and {against}."
-        return NextTraining(None, False, None, why, objects, why_objects)
+        return NextTraining(None, False, None, "", why, objects, why_objects)
     why = f"From {pretrained.name} (pretrained): {against}."
-    return NextTraining(pretrained.name, False, None, why, objects, why_objects)
+    return NextTraining(pretrained.name, False, None, "", why, objects, why_objects)
 
 
 def _any_known(project: Project) -> bool:
@@ -152,6 +159,13 @@ def _other(project: Project, run: Run, objects: bool) -> str:
     if bool(spec.get("objects")) != objects:
         return f"{run.name} {'did not learn' if objects else 'learned'} objects"
     return ""
+
+
+def _answer(run: Run) -> str:
+    """Return what predicts in a fine-tuned run that `_other` had nothing against."""
+    weights = run.weights("best")
+    assert weights is not None  # it is among the runs with weights
+    return str(read_header(weights).get(SPEC_KEY, {}).get("answer", "network"))
 
 
 def _too_much(run: Run, news: _News, count: int) -> str:
