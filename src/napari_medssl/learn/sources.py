@@ -19,7 +19,7 @@ from napari_medssl.learn.task import TrainingConfig
 if TYPE_CHECKING:
     from napari_medssl.project import Project, Run
 
-__all__ = ["FeatureSource", "check_source", "maps_of", "task_of"]
+__all__ = ["FeatureSource", "check_source", "has_projector", "maps_of", "task_of"]
 
 _STAGE = re.compile(r"(?P<part>decoder|encoder)-(?P<number>[1-9])")
 
@@ -119,6 +119,14 @@ def maps_of(name: str, model: SegmentationModel, task: PretextMethod | None) -> 
     return lambda images: model.encode(images)[number : number + 1]  # 0 is the input itself
 
 
+def has_projector(run: Run) -> bool:
+    """Whether a run pretrained with a method that has a projector."""
+    if run.kind != "pretrain":
+        return False
+    method = pretext_method(str(run.job.get("method", "")))
+    return method.projected is not PretextMethod.projected
+
+
 def task_of(run: Run, project: Project, model: SegmentationModel) -> PretextMethod:
     """Rebuild the pretext task of a run, with its projector as the last checkpoint has it.
 
@@ -143,7 +151,7 @@ def task_of(run: Run, project: Project, model: SegmentationModel) -> PretextMeth
             advice='Use another source, such as "mix".',
         )
     method = pretext_method(str(job.get("method", "")))
-    if method.projected is PretextMethod.projected:
+    if not has_projector(run):
         raise MedsslError(
             f"{method.title} has no projector.", advice='Use another source, such as "mix".'
         )

@@ -107,7 +107,11 @@ class Task(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Give the loss, and whatever else is worth logging, as scalars."""
+        """Give the loss, and whatever else is worth logging, as scalars.
+
+        ``queue_filled``, if there, is the share of a queue of negatives that is in use: losses compare from where it
+        is 1 on.
+        """
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """Give the groups for the optimiser, each with ``params`` and its peak ``lr``."""

@@ -111,6 +111,7 @@ def naive(task: DiCoH, batch: dict[str, torch.Tensor]) -> float:
     )
     queue, owners = task.queue.keys.double().numpy(), task.queue.images.tolist()
     tau, images = config.temperature, batch["unit"].tolist()
+    hard = round(len(queue) * (1 - (config.percentile or 0) / 100))
 
     def term(q: np.ndarray, k: np.ndarray, image: int, keep: int | None) -> float:
         others = sorted(
@@ -128,9 +129,9 @@ def naive(task: DiCoH, batch: dict[str, torch.Tensor]) -> float:
         for i, q in enumerate(zq[b]):
             j = int(batch["match"][b, i])
             if j >= 0:
-                spatial.append(term(q, zk[b, j], image, task._keep))
+                spatial.append(term(q, zk[b, j], image, hard))
             m = int(np.argmax([unit(hq[b, i]) @ unit(h) for h in hk[b]]))
-            similar.append(term(q, zk[b, m], image, task._keep))
+            similar.append(term(q, zk[b, m], image, hard))
     local = np.mean(spatial) + np.mean(similar)
     return float(config.local_weight * local + (1 - config.local_weight) * np.mean(whole))
 
@@ -142,6 +143,35 @@ def test_the_loss_is_the_papers(project: Project, percentile: float) -> None:
     task(batch)  # fills the queue
     task.eval()  # so that both passes normalise alike
     assert task(batch)["loss"].item() == pytest.approx(naive(task, batch), rel=1e-5)
+
+
+def test_hard_negatives_are_a_share_of_what_the_queue_holds(project: Project) -> None:
+    """A queue that is to grow to 40 has 12 keys: the loss is that of a full queue of 12."""
+    tasks = [make(project, percentile=75, queue=length) for length in (12, 40)]
+    for task in tasks:
+        task.queue.put(*(torch.eye(12, 8), torch.eye(12, 8), torch.arange(12) + 100))
+        task.eval()
+    full, growing = (task(batch_of(task)) for task in tasks)
+    assert growing["loss"].item() == pytest.approx(full["loss"].item(), rel=1e-6)
+    assert full["queue_filled"].item() == 1
+    assert growing["queue_filled"].item() == pytest.approx(12 / 40)
+
+
+def test_what_is_logged_is_about_the_target_and_other_units(project: Project) -> None:
+    task = make(project, predictor=True)
+    batch = batch_of(task)
+    task(batch)  # fills the queue
+    task.eval()
+    logged = task(batch)
+    with torch.no_grad():
+        query, key = task.online(batch["query"], task.predict), task.target(batch["key"])
+    spread = key.pixels.flatten(0, 1).std(0).mean()
+    assert logged["feature_std"].item() == pytest.approx(spread.item(), rel=1e-5)
+    others = [
+        (query.pixels[b] @ task.queue.keys[task.queue.images != unit].T).mean().item()
+        for b, unit in enumerate(batch["unit"])
+    ]
+    assert logged["negative_similarity"].item() == pytest.approx(np.mean(others), abs=1e-6)
 
 
 def test_the_ablations_change_the_loss(project: Project) -> None:

@@ -211,7 +211,6 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             else None
         )
         length = config.queue or queue_size(len(self.images))
-        self._keep = _kept(config.percentile, length)
         self.queue = KeyQueue(length, config.dimension)
         self._fresh: list[tuple[Tensor, Tensor, Tensor]] = []  # what the queue takes
         self.watch = CollapseWatch(
@@ -262,15 +261,18 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Give the weighted sum of the local and the global loss, and how alike pairs are."""
-        if self.queue.is_empty:
+        if self.queue.held == 0:
             self._prefill(batch["query"].device)
+        held = self.queue.held
         self._fresh = []
-        losses = self._one_way(batch["query"], batch["key"], batch["match"], batch)
+        keep = _kept(self.config.percentile, len(self.queue), held)
+        losses = self._one_way(batch["query"], batch["key"], batch["match"], batch, keep)
         if self.config.symmetrised:
-            back = self._one_way(batch["key"], batch["query"], batch["match_back"], batch)
+            back = self._one_way(batch["key"], batch["query"], batch["match_back"], batch, keep)
             losses = {name: (value + back[name]) / 2 for name, value in losses.items()}
         self.watch.see(losses["feature_std"])
-        return losses
+        filled = losses["loss"].new_tensor(held / len(self.queue))
+        return losses | {"queue_filled": filled}
 
     def after_step(self, step: int, total: int) -> None:
         """Let the target network follow, and put this step's keys into the queue."""
@@ -287,7 +289,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             self.tell(warning)
 
     def _one_way(
-        self, queries: Tensor, keys: Tensor, match: Tensor, batch: dict[str, Tensor]
+        self, queries: Tensor, keys: Tensor, match: Tensor, batch: dict[str, Tensor], keep: int
     ) -> dict[str, Tensor]:
         config = self.config
         query = self.online(queries, self.predict)
@@ -303,23 +305,23 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
         whole = contrast(
             (query.image * key.image).sum(1), of_images, temperature=config.temperature
         ).mean()
-        local, positive = self._local(query, key, match, batch["unit"])
+        local, positive = self._local(query, key, match, batch["unit"], keep)
         loss = config.local_weight * local + (1 - config.local_weight) * whole
         with torch.no_grad():
-            cells = query.pixels.flatten(0, 1)
+            others = self.queue.mean_of_others(batch["unit"], of_pixels=config.negatives == "pixel")
             # The product of means is the mean of all products.
-            negative = cells.mean(0) @ self.queue.mean(of_pixels=config.negatives == "pixel")
+            negative = (query.pixels.mean(1) * others).sum(1).mean()
         return {
             "loss": loss,
             "local_loss": local.detach(),
             "global_loss": whole.detach(),
             "positive_similarity": positive,
             "negative_similarity": negative,
-            "feature_std": cells.std(0).mean(),
+            "feature_std": key.pixels.flatten(0, 1).std(0).mean(),  # the target's, as in Fig. 4a
         }
 
     def _local(
-        self, query: Branch, key: Branch, match: Tensor, units: Tensor
+        self, query: Branch, key: Branch, match: Tensor, units: Tensor, keep: int
     ) -> tuple[Tensor, Tensor]:
         """Give the local loss (equation 3), and the similarity of cells at the same place."""
         config = self.config
@@ -335,7 +337,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             self.queue.pixels if config.negatives == "pixel" else self.queue.keys,
             self.queue.from_others(units.repeat_interleave(cells)),
             temperature=config.temperature,
-            keep=self._keep,
+            keep=keep,
         ).view(count, cells)
         loss = positive.new_zeros(())
         if config.positives in ("both", "spatial"):
@@ -444,10 +446,11 @@ def _picked(pixels: Tensor, cells: Tensor) -> Tensor:
     return pixels[torch.arange(len(cells), device=cells.device), cells]  # (B, D)
 
 
-def _kept(percentile: float | None, length: int) -> int:
+def _kept(percentile: float | None, length: int, held: int) -> int:
+    """Give the number of hard negatives among the keys that a queue of this length holds now."""
     if percentile is None:
         percentile = 75 if length >= 1024 else 0
-    return max(1, round(length * (1 - percentile / 100)))
+    return max(1, round(held * (1 - percentile / 100)))
 
 
 def _centres(cells: NDArray[np.int64], size: int, stride: int) -> NDArray[np.float64]:
