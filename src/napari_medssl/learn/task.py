@@ -61,7 +61,8 @@ class TrainingConfig(Config):
     validate_every: int = advanced(50, ge=1, le=1_000_000)
     """Steps between two validations."""
     patience: int = advanced(5, ge=0, le=10_000)
-    """Validations without improvement before stopping early; 0 never stops early."""
+    """Epochs without improvement before stopping early, each of one patch per image; where these are shorter than the
+    time between two validations, so many validations. 0 never stops early."""
     checkpoint_seconds: float = advanced(120.0, ge=1, le=86_400)
     """Time between two checkpoints; there is one at every pause and stop as well."""
     precision: Literal["auto", "no", "fp16", "bf16"] = advanced("auto")
@@ -100,6 +101,11 @@ class Task(nn.Module, abc.ABC):
         """Images that could not be read any more since training began."""
         self._lost_lock = threading.Lock()
         self._told: deque[Note] = deque()
+
+    @property
+    def epoch(self) -> int:
+        """Steps that patience counts as one, where validations are not further apart; 0 where it counts validations."""
+        return 0
 
     @abc.abstractmethod
     def batch(self, rng: np.random.Generator) -> Batch:

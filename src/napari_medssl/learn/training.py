@@ -168,10 +168,10 @@ def train(
             ):
                 yield from _validate(task, position, reporter, checkpoint)
             # Not only after a validation made here: the last process may have ended just behind it.
-            if position.validated_at == position.step and _exhausted(position, config):
+            if position.validated_at == position.step and _exhausted(position, config, task.epoch):
                 yield Note(
-                    text=f"Stopped early at step {position.step}: no improvement in "
-                    f"{config.patience} validations since step {position.trained_step}."
+                    text=f"Stopped early at step {position.step}: no improvement since step "
+                    f"{position.trained_step}."
                 )
                 break
             if position.step == config.steps or control.stopped:
@@ -236,12 +236,12 @@ def _validate(
             yield from checkpoint.save()  # a resumed run need not make the rival again
 
 
-def _exhausted(position: Position, config: TrainingConfig) -> bool:
+def _exhausted(position: Position, config: TrainingConfig, epoch: int) -> bool:
     waited = position.step - position.trained_step
     return (
         config.patience > 0
         and position.trained_score > -math.inf
-        and waited >= config.patience * config.validate_every
+        and waited >= config.patience * max(config.validate_every, epoch)
         and position.step < config.steps
     )
 

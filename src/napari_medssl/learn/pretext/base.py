@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -97,6 +98,11 @@ class PretextMethod(Task):
             Settings of the method, a `config_type`.
         """
         return False
+
+    @property
+    def epoch(self) -> int:
+        """Steps in which every image is drawn once, on average."""
+        return math.ceil(len(self.images) / self.training_config.batch_size)
 
     @abc.abstractmethod
     def sample(self, name: str, rng: np.random.Generator) -> Batch:
