@@ -55,8 +55,9 @@ class NetworkConfig(Config):
     encoder_depth: int = advanced(5, ge=3, le=5)
     """Number of times the encoder halves the image; the MedSASS paper's code uses 3."""
     decoder_width: int = advanced(16, ge=16, le=1024)
-    """Channels of a U-Net's last decoder stage, doubled at each coarser one. MedSASS has 64; Pix2Rep gains most from
-    width (64 to 1024)."""
+    """Channels of a U-Net's last decoder stage, doubled at each coarser one; MedSASS has 64."""
+    last_width: int | None = advanced(None, ge=16, le=1024)
+    """Channels of a U-Net's last decoder stage alone, instead: Pix2Rep gains most from widening it (64 to 1024)."""
     decoder_attention: bool = advanced(False)
     """Spatial and channel attention in a U-Net's decoder, as the MedSASS paper has."""
 
@@ -310,7 +311,10 @@ def project_maps(
 
 
 def _widths(network: NetworkConfig) -> list[int]:
-    return [network.decoder_width * 2**level for level in reversed(range(network.encoder_depth))]
+    coarser = [
+        network.decoder_width * 2**level for level in range(network.encoder_depth - 1, 0, -1)
+    ]
+    return [*coarser, network.last_width or network.decoder_width]
 
 
 def _last_layer(net: Any, *, channels: int) -> nn.Module:
