@@ -1,4 +1,4 @@
-"""Pixel features: fit the projection of a model's decoder stages on a project's images."""
+"""Pixel features: fit the projection of a model's feature maps on a project's images."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def calibrate(
     was_training = model.training
     model.eval()
     mean, basis = fit_projection(
-        model.stages, project, multiple=model.stride, device=device, seed=seed, tell=tell
+        model.feature_maps, project, multiple=model.stride, device=device, seed=seed, tell=tell
     )
     model.train(was_training)
     model.feature_mean.copy_(mean)

@@ -8,6 +8,7 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from segmentation_models_pytorch.base import SegmentationHead
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ __all__ = [
     "encoder_names",
     "input_statistics",
     "project_maps",
+    "stage_strides",
 ]
 
 vit_encoder.register()
@@ -93,9 +95,19 @@ class ModelSpec(Config):
     because only features were learned."""
     objects: bool = False
     """Whether a second last layer gives the map of distances in which objects are found."""
+    trained_stages: int | None = Field(None, ge=0)
+    """Decoder stages that training reached, from the coarsest on; unset where it reached all. The others are no
+    features: with 0, the encoder's outputs are."""
     method: str = ""
     ancestry: tuple[str, ...] = ()
     """What this model descends from, oldest first (ImageNet or a weights file, then runs), and its own name last."""
+
+
+def stage_strides(network: NetworkConfig) -> list[int]:
+    """Give the pixels per cell of each decoder stage, from coarse to fine."""
+    if network.architecture == "deeplabv3":
+        return [min(2**network.encoder_depth, DEEPLAB_STRIDE)]
+    return [2**level for level in reversed(range(network.encoder_depth))]
 
 
 def encoder_names() -> list[str]:
@@ -117,8 +129,8 @@ class SegmentationModel(nn.Module):
     ``(B, K, Y, X)`` logits, one map per class of `spec.classes`. Where it was taught objects, `with_distance` gives the
     map of distances beside them.
 
-    The pixel embedding follows the multi-scale reading of Pix2Rep's representations: every decoder
-    stage is standardised per channel, weighted so that each stage has the same total variance,
+    The pixel embedding follows the multi-scale reading of Pix2Rep's representations: every trained decoder
+    stage (`feature_maps`) is standardised per channel, weighted so that each stage has the same total variance,
     projected on `EMBEDDING_SIZE` principal components and upsampled. A projection commutes with
     bilinear upsampling, so it is done first, at each stage's own resolution.
     """
@@ -126,7 +138,7 @@ class SegmentationModel(nn.Module):
     input_mean: Tensor
     input_std: Tensor
     feature_calibrated: Tensor  # () bool
-    feature_mean: Tensor  # (F,) over the channels of all stages
+    feature_mean: Tensor  # (F,) over the channels of all feature maps
     feature_basis: Tensor  # (EMBEDDING_SIZE, F)
     probe: nn.Linear
     distance: nn.Module
@@ -144,8 +156,10 @@ class SegmentationModel(nn.Module):
         widths = _widths(network) if isinstance(self.net, smp.Unet) else [DEEPLAB_WIDTH]
         self.stage_widths = widths
         self.register_buffer("feature_calibrated", torch.zeros((), dtype=torch.bool))
-        self.register_buffer("feature_mean", torch.zeros(sum(widths)))
-        self.register_buffer("feature_basis", torch.zeros(EMBEDDING_SIZE, sum(widths)))
+        trained = spec.trained_stages
+        width = sum(self.net.encoder.out_channels[1:] if trained == 0 else widths[:trained])
+        self.register_buffer("feature_mean", torch.zeros(width))
+        self.register_buffer("feature_basis", torch.zeros(EMBEDDING_SIZE, width))
         if spec.head == "probe":
             self.probe = nn.Linear(EMBEDDING_SIZE, len(spec.classes))
         if spec.objects:
@@ -172,14 +186,12 @@ class SegmentationModel(nn.Module):
     @property
     def stage_strides(self) -> list[int]:
         """Pixels per cell of each output of `stages`."""
-        if isinstance(self.net, smp.Unet):
-            return [2**level for level in reversed(range(self.spec.network.encoder_depth))]
-        return [self.encoder_stride]
+        return stage_strides(self.spec.network)
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits ``(B, K, Y, X)`` for images ``(B, C, Y, X)``."""
         if self.spec.head == "probe":
-            return self._probed(self.stages(images), (images.shape[-2], images.shape[-1]))
+            return self._probed(self.feature_maps(images), (images.shape[-2], images.shape[-1]))
         logits: Tensor = self.net((images - self.input_mean) / self.input_std)
         return logits
 
@@ -199,12 +211,9 @@ class SegmentationModel(nn.Module):
                 "This model has no map of distances to find objects in.",
                 advice="Fine-tune with objects switched on.",
             )
-        maps = self.stages(images)
-        if self.spec.head == "probe":
-            logits = self._probed(maps, (images.shape[-2], images.shape[-1]))
-        else:
-            logits = self.net.segmentation_head(maps[-1])
-        return logits, self.distance(maps[-1])
+        last = self.stages(images)[-1]
+        logits = self(images) if self.spec.head == "probe" else self.net.segmentation_head(last)
+        return logits, self.distance(last)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Give the encoder's outputs, from the input itself to the coarsest."""
@@ -229,6 +238,12 @@ class SegmentationModel(nn.Module):
             outputs.append(maps)
         return outputs
 
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Give the maps that pixel features are made of: the trained decoder stages, or the encoder's outputs."""
+        if self.spec.trained_stages == 0:
+            return [maps for maps in self.encode(images)[1:] if maps.shape[1]]  # 0 is the input
+        return self.stages(images, count=self.spec.trained_stages)
+
     def embed(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """Give the pixel embedding ``(B, EMBEDDING_SIZE, Y/stride, X/stride)``.
 
@@ -243,7 +258,7 @@ class SegmentationModel(nn.Module):
                 advice="Finish the run, or open it through its project.",
             )
         size = (images.shape[-2] // stride, images.shape[-1] // stride)
-        return project_maps(self.stages(images), self.feature_basis, self.feature_mean, size)
+        return project_maps(self.feature_maps(images), self.feature_basis, self.feature_mean, size)
 
     def _probed(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
         weight = self.probe.weight @ self.feature_basis

@@ -1,4 +1,4 @@
-"""Where in a network pixel features come from: all decoder stages together, a single stage, the projector."""
+"""Where in a network pixel features come from: all trained decoder stages together, a single stage, the projector."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def maps_of(name: str, model: SegmentationModel, task: PretextMethod | None) -> 
         assert task is not None
         return lambda images: [task.projected(images)]
     if name == "mix":
-        return model.stages
+        return model.feature_maps
     match = _STAGE.fullmatch(name)
     assert match is not None  # checked by `check_source`
     number = int(match["number"])

@@ -12,12 +12,14 @@ import tifffile
 import torch
 import torch.nn.functional as F
 
+from napari_medssl import finetune, pretrain
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.augment import View, matched_cells
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext.dicoh import DiCoH, DiCoHConfig, queue_size
 from napari_medssl.learn.training import TrainingConfig, to_device
+from napari_medssl.learn.weights import load_model
 from napari_medssl.project import Project
 from napari_medssl.project.image_rules import PatternRule
 
@@ -350,3 +352,17 @@ def test_preview_shows_both_views_beside_the_image(project: Project) -> None:
     assert layer.data.shape[0] >= height
     assert layer.data[:, width:].mean() > 20
     assert "same place" in layer.text
+
+
+def test_a_model_records_which_stages_were_trained(project: Project) -> None:
+    """Stages 16 and 8 of five; a probe on them goes on reading these alone, and fine-tuning trains all."""
+    training = {"steps": 2, "batch_size": 2, "patch_size": 32}
+    run = pretrain(project, "dicoh", config=SMALL, training=training, device="cpu")
+    assert load_model(run.last_path).spec.trained_stages == 2
+    for image in project.images[:2]:
+        half = np.ones(project.shape(image), np.uint16)
+        half[:20] = 2
+        project.annotations.write(image, half)
+    for mode, expected in (("probe", 2), ("full", None)):
+        tuned = finetune(project, mode=mode, from_run=run.name, training=training, device="cpu")
+        assert load_model(tuned.last_path).spec.trained_stages == expected

@@ -213,6 +213,7 @@ class Worker:
             channels=settings.channels,
             classes=settings.classes,
             normalisation=settings.normalisation,
+            trained_stages=0,
             head="none",
         )
         model = build_model(spec, note=self._notes.append).to(self._device)

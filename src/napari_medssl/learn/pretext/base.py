@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.learn.networks import NetworkConfig, SegmentationModel
     from napari_medssl.project import ClassInfo, Project
 
 __all__ = ["Layer", "PretextMethod"]
@@ -98,6 +98,19 @@ class PretextMethod(Task):
             Settings of the method, a `config_type`.
         """
         return False
+
+    @classmethod
+    def trained_stages(cls, config: Any, network: NetworkConfig) -> int | None:
+        """Give the number of decoder stages, from the coarsest on, that training reaches; None for all.
+
+        Parameters
+        ----------
+        config : Config
+            Settings of the method, a `config_type`.
+        network : NetworkConfig
+            What is trained.
+        """
+        return None
 
     @property
     def epoch(self) -> int:

@@ -25,6 +25,7 @@ from napari_medssl.learn.augment import (
 )
 from napari_medssl.learn.collapse import CollapseWatch
 from napari_medssl.learn.contrast import contrast, log_sum_of_negatives
+from napari_medssl.learn.networks import stage_strides
 from napari_medssl.learn.patches import Batch, Cache, step_rng
 from napari_medssl.learn.picture import beside
 from napari_medssl.learn.pretext.base import Layer, PretextMethod
@@ -35,7 +36,7 @@ from napari_medssl.project.images import split_plane
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.learn.networks import NetworkConfig, SegmentationModel
     from napari_medssl.project import Project
 
 __all__ = ["DiCoH", "DiCoHConfig", "queue_size"]
@@ -116,7 +117,9 @@ class Siamese(nn.Module):
     def __init__(self, model: SegmentationModel, config: DiCoHConfig) -> None:
         super().__init__()
         self.model = model
-        self.stage = _stage(model, config)  # number of decoder stages; 0 is the encoder alone
+        self.stage = _stage(
+            model.spec.network, config
+        )  # number of decoder stages; 0 is the encoder alone
         width = model.stage_widths[self.stage - 1] if self.stage else model.encoder_width
         self.project = Projector(width, config.hidden, config.dimension)
         self.project_image = (
@@ -153,15 +156,15 @@ def _cells(maps: Tensor) -> Tensor:
     return F.normalize(maps.float().flatten(2).transpose(1, 2), dim=2)  # (B, cells, D)
 
 
-def _stage(model: SegmentationModel, config: DiCoHConfig) -> int:
+def _stage(network: NetworkConfig, config: DiCoHConfig) -> int:
     if config.features == "encoder":
         return 0
-    strides = model.stage_strides
+    strides = stage_strides(network)
     if config.stride == "auto":
         return next((n for n, stride in enumerate(strides, 1) if stride <= 8), 1)
     if int(config.stride) not in strides:
         raise MedsslError(
-            f"This {model.spec.network.architecture} has no stage of stride {config.stride}.",
+            f"This {network.architecture} has no stage of stride {config.stride}.",
             advice=f"Set stride to auto or one of {', '.join(str(s) for s in strides if s >= 4)}.",
         )
     return strides.index(int(config.stride)) + 1
@@ -237,6 +240,11 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             units = {name: name for name in self.images}
         numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units.values()))}
         return {name: numbers[unit] for name, unit in units.items()}
+
+    @classmethod
+    def trained_stages(cls, config: DiCoHConfig, network: NetworkConfig) -> int:
+        """Count those up to the one that is compared; 0 where the encoder alone is trained."""
+        return _stage(network, config)
 
     def sample(self, name: str, rng: np.random.Generator) -> Batch:
         """Draw two views ``query`` and ``key`` (C, Y, X) that overlap, and which cells show the same."""
