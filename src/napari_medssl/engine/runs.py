@@ -281,15 +281,20 @@ def _model(
         classes, method = pretext.output_classes(project), job.method
         config = pretext.config_type.parse(job.method_config)
         head = "network" if pretext.segments(config) else "none"
+        trained = pretext.trained_stages(config, job.network)
     else:
         classes, method = settings.classes, f"finetune-{job.mode}"
         head = "probe" if job.mode == "probe" else "network"
+        trained = None
+        if head == "probe":  # trains no stage itself
+            trained = 0 if source is None else source.spec.trained_stages
     spec = ModelSpec(
         network=job.network,
         channels=settings.channels,
         classes=classes,
         normalisation=settings.normalisation,
         head=cast('Literal["network", "probe", "none"]', head),
+        trained_stages=trained,
         method=method,
         objects=isinstance(job, FinetuneJob) and job.training.objects,
         scale=job.scale or ScaleRule(),
