@@ -390,7 +390,7 @@ def _finish(
         yield Note(level="warning", text=text)
     name, planes = _readable(project)
     factor = ScaledImages(project, model.spec.scale).factor(name)
-    maps = predict_maps(model, planes, factor=factor, device=torch_device)
+    maps = predict_maps(model, planes, factor=factor, device=torch_device, flips=False)
     if not np.isfinite(maps.chances).all():
         raise MedsslError(
             "The trained network gives values that are not numbers, so it is not offered.",
