@@ -62,8 +62,8 @@ class PretrainStep(QWidget):
         self.start_from = QComboBox()
         self.start_from.setAccessibleName("Starting point")
         self.start_from.setToolTip(
-            "What the encoder knows before it sees your images. EfficientNet-Lite0's ImageNet weights are here, since they"
-            " come with medssl; other encoders start from random weights unless you ask for more."
+            "What the encoder knows before it sees your images. EfficientNet-Lite0's ImageNet weights come with medssl;"
+            " those of other encoders are downloaded once, where you ask for them."
         )
         self.start_from.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -230,8 +230,8 @@ class PretrainStep(QWidget):
     def _fill_start_from(self) -> None:
         chosen = self.start_from.currentData()
         self.start_from.clear()
-        self.start_from.addItem("What is here (nothing is downloaded)", ("", ""))
-        self.start_from.addItem("ImageNet (downloaded where it is not here)", ("imagenet", ""))
+        self.start_from.addItem("ImageNet if bundled, else random weights", ("", ""))
+        self.start_from.addItem("ImageNet (downloaded unless bundled)", ("imagenet", ""))
         self.start_from.addItem("Random weights", ("none", ""))
         file = f"File: {self._file.name}" if self._file is not None else "Weights file ..."
         self.start_from.addItem(file, ("file", ""))
