@@ -184,8 +184,8 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
     all images are of one unit, each is one of its own, which is told.
 
     Cells are matched by the centres of the pixels they stand for. Strided convolutions look a little to one side of
-    these, and to the other in a mirrored view: by almost half a cell each with random weights (3.5 pixels at stride 8 in
-    MobileNetV2), so that spatial positives of views mirrored against each other are then up to one cell apart; by a
+    these, and to the other in a mirrored view: by almost half a cell each with random weights (3.5 pixels at stride 8
+    in MobileNetV2), so that spatial positives of views mirrored against each other are then up to one cell apart; by a
     fraction of that with ImageNet's (``benchmarks/feature_shift.py``). As it depends on the weights, it is not
     compensated.
 
