@@ -11,7 +11,13 @@ import torch
 from napari_medssl.engine.forests import Forests
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.class_scores import ClassScore
-from napari_medssl.evaluate.estimate import Choice, Estimate, choose_answer, folds_of
+from napari_medssl.evaluate.estimate import (
+    Choice,
+    Estimate,
+    choose_alone,
+    choose_answer,
+    folds_of,
+)
 from napari_medssl.events import Note, Paused, Progress, Resumed, Started
 from napari_medssl.learn.predict import labels_of, mean_of, network_maps
 from napari_medssl.learn.training import train
@@ -112,7 +118,10 @@ class Chooser:
                 otherwise = f"There is no leave-one-out estimate ({error.message.rstrip('.')})"
         if self._control.stopped:
             otherwise = "The estimate was stopped"
-        choice = choose_answer(estimate, otherwise=otherwise, independent=self._independent)
+        if estimate.scores or len(self._images) > 1:
+            choice = choose_answer(estimate, otherwise=otherwise, independent=self._independent)
+        else:
+            choice = choose_alone(self._forest_within(self._images[0]), otherwise=otherwise)
         if self._job.answer is not None:
             known = estimate.scores and self._independent
             score = estimate.mean(self._job.answer) if known else None
@@ -125,6 +134,29 @@ class Chooser:
 
     def _forest(self, names: Sequence[str]) -> PixelForest:
         return self._forests.fit(names, seed=self._job.seed, threads=torch.get_num_threads())
+
+    def _forest_within(self, name: str) -> float:
+        """Return the Dice of forests that learn from one half of an image's rows and predict the other."""
+        planes, labels = self._project.planes(name), self._project.annotations.read(name)
+        middle = int(
+            np.median(np.nonzero((labels > 1).any(1))[0])
+        )  # as much of the classes on either side
+        halves = {"upper": labels.copy(), "lower": labels.copy()}
+        halves["upper"][middle:] = 0
+        halves["lower"][:middle] = 0
+        values = [info.value for info in self._project.settings.classes]
+        forests = Forests(lambda _: planes, halves.__getitem__, dict.fromkeys(halves, 1), values)
+        counts = np.zeros((len(values) - 1, 3), np.int64)
+        for taught, tested in (("upper", "lower"), ("lower", "upper")):
+            if not halves[taught].any():
+                continue
+            forest = forests.fit([taught], seed=self._job.seed, threads=torch.get_num_threads())
+            chances = forest.probabilities(planes, threads=torch.get_num_threads())
+            found = np.array(values, np.uint16)[chances.argmax(0)]
+            counts += [
+                _counted(ClassScore.count(found, halves[tested], value)) for value in values[1:]
+            ]
+        return _dice(counts)
 
     # -- leave-one-out ---------------------------------------------------------------------------
 
@@ -238,7 +270,9 @@ def _counted(score: ClassScore) -> tuple[int, int, int]:
 
 
 def _dice(counts: NDArray[np.int64]) -> float:
-    """Return the mean Dice over the classes (K, 3: TP, FP, FN) that are there."""
+    """Return the mean Dice over the classes (K, 3: TP, FP, FN) that are there, 0 where none is."""
     true, false, missed = counts.T
     shown = true + missed > 0
+    if not shown.any():
+        return 0.0
     return float((2 * true / np.maximum(2 * true + false + missed, 1))[shown].mean())

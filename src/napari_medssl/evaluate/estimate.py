@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 
     from napari_medssl.project import Run
 
-__all__ = ["ANSWERS", "MOST_FOLDS", "Choice", "Estimate", "choose_answer", "folds_of"]
+__all__ = [
+    "ANSWERS",
+    "MOST_FOLDS",
+    "Choice",
+    "Estimate",
+    "choose_alone",
+    "choose_answer",
+    "folds_of",
+]
 
 MOST_FOLDS = 4
+USABLE_FOREST = 0.5
+"""Dice within one image from which on a random forest may have a say (docs/explanation/measurements.md)."""
 ANSWERS: dict[Answer, str] = {
     "network": "the network",
     "forest": "the random forest on filtered images",
@@ -151,4 +161,23 @@ def choose_answer(estimate: Estimate, *, otherwise: str, independent: bool = Tru
         why=f"Leave-one-out Dice on {len(estimate.scores)} annotated images or groups: {told}. {what} predicts"
         f" ({reason}); its estimate is optimistic, for it also chose.",
         score=means[chosen],
+    )
+
+
+def choose_alone(forest: float, *, otherwise: str) -> Choice:
+    """Choose what predicts where one annotated image leaves nothing for an estimate.
+
+    Parameters
+    ----------
+    forest : float
+        Dice of the forest within that image: of what learned from one half on the other.
+    otherwise : str
+        Why there is no estimate, to begin a sentence with.
+    """
+    if forest >= USABLE_FOREST:
+        return Choice(answer="mean", why=f"{otherwise}, so {ANSWERS['mean']} predicts.")
+    return Choice(
+        answer="network",
+        why=f"{otherwise}. A random forest that learned from one half of the image fails on the other (Dice"
+        f" {forest:.2f}), so {ANSWERS['network']} alone predicts.",
     )
