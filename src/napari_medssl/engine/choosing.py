@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.job import FinetuneJob
     from napari_medssl.events import Device, Event
+    from napari_medssl.forest import PixelForest
     from napari_medssl.learn.control import Control
     from napari_medssl.learn.finetune import FinetuneTask
-    from napari_medssl.learn.forest import PixelForest
     from napari_medssl.learn.networks import SegmentationModel
     from napari_medssl.plan import Answer
     from napari_medssl.project import Project

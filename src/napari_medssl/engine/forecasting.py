@@ -91,7 +91,7 @@ def more_annotations(
     for done, name in enumerate(names, start=1):
         cells, stride = features.grid(name, usual_stride(project.shape(name)))
         labels = project.annotations.read(name)
-        images[name] = probe_image(name, labels, cells, stride, project.planes(name))
+        images[name] = probe_image(name, labels, cells, stride)
         rate = done / (time.monotonic() - began)
         tell(Progress(step=done, total=len(names), rate=rate, eta=(len(names) - done) / rate))
     groups = units_of(project)

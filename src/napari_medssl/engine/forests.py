@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medssl.forest import PixelForest, filtered_at
 from napari_medssl.learn.finetune.annotated import annotated_pixels, pixels_per_image
-from napari_medssl.learn.forest import PixelForest, filtered_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

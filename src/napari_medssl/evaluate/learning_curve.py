@@ -22,7 +22,7 @@ from napari_medssl.evaluate.taught import lineage, taught
 from napari_medssl.explore.linear import fit_linear
 from napari_medssl.explore.live_probe import LiveConfig
 from napari_medssl.explore.one_thread import one_thread
-from napari_medssl.explore.probe_pixels import ProbePixels, probe_pixels
+from napari_medssl.explore.probe_pixels import ProbePixels, chosen_pixels, probe_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,7 +116,6 @@ def probe_image(
     labels: NDArray[np.integer],
     cells: NDArray[np.floating],
     stride: int,
-    planes: NDArray[np.float32],
 ) -> ProbeImage:
     """Draw the pixels of an image that are learned from and scored: of each class as many, as far as there are any.
 
@@ -130,24 +129,14 @@ def probe_image(
         Features of a network.
     stride : int
         Pixels per cell and axis.
-    planes : ndarray of float32, (C, Y, X)
-        The image.
 
     Raises
     ------
-    MedsslError
-        If labels or features are not of the image's size.
+    EmbeddingError
+        If the features are not of the labels' size.
     """
-    seen = probe_pixels(
-        name,
-        labels,
-        cells,
-        stride,
-        planes,
-        sigmas=CONFIG.sigmas,
-        most=CONFIG.pixels_per_image,
-        balanced=CONFIG.balanced,
-    )
+    chosen = chosen_pixels(labels, most=CONFIG.pixels_per_image, balanced=CONFIG.balanced)
+    seen = probe_pixels(name, chosen, cells, stride)
     there = np.bincount(labels.ravel())
     drawn = np.maximum(np.bincount(seen.values, minlength=len(there)), 1)
     return ProbeImage(seen, (there / drawn)[seen.values])
@@ -262,7 +251,7 @@ def _draws(
 def _fitted(
     images: Sequence[ProbeImage],
 ) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:
-    """Learn from some images; gives what tells the label values (N,) of pixels (N, D + F)."""
+    """Learn from some images; gives what tells the label values (N,) of pixels (N, D)."""
     share = max(1, CONFIG.pixels // len(images))
     values = np.concatenate([image.seen.values[:share] for image in images])
     if (values == values[0]).all():  # a network that has seen one class knows no other

@@ -1,4 +1,4 @@
-"""Live prediction in a project: which strokes there are, which features, and what is still missing."""
+"""Live prediction in a project: which strokes there are, which features, and which are still missing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LiveAnswer:
     prediction: LivePrediction | None
     """The very object of the last answer, where nothing changed since."""
     images: int
-    """Annotated images that it learned from."""
+    """Annotated images, all of which it learned from."""
     missing: tuple[str, ...]
     """Images whose features have to be made, the open one first."""
     stride: int | None
@@ -72,7 +72,7 @@ class _Found(NamedTuple):
 
 
 class LiveProject:
-    """Live prediction of a project's images with the features of one run, or with filters alone.
+    """Live prediction of a project's images, by filters and by the features of one run as far as there are any.
 
     `answer` is for one thread at a time; `add` and `cancel` may be called from any.
 
@@ -81,7 +81,7 @@ class LiveProject:
     project : Project
         Whose images and annotations.
     run : Run, optional
-        Whose features; without it the filters of the image are all that is learned from.
+        Whose features; without it, filters are all that is learned from.
     """
 
     def __init__(self, project: Project, run: Run | None) -> None:
@@ -109,7 +109,7 @@ class LiveProject:
         self._probe.cancel()
 
     def answer(self, shown: str, strokes: Strokes | None = None) -> LiveAnswer | None:
-        """Fit the probe on all annotated images that there are features of, and apply it to one.
+        """Learn from all annotated images, and predict one.
 
         Parameters
         ----------
@@ -135,9 +135,8 @@ class LiveProject:
         names = dict.fromkeys([shown, *(item.image.name for item in found)])
         missing = tuple(name for name in names if not self._has(name))
         stride = self._store.stride if self._store is not None else None
-        ready = [item for item in found if item.image.name not in missing]
         why = self._lacking(_values(found))
-        if why or shown in missing or len(_values(ready)) < 2:
+        if why:
             return LiveAnswer(None, 0, missing, stride, why)
         asked = (shown, tuple((item.image.name, item.image.version) for item in found), missing)
         if self._last is None or self._last[0] != asked:
@@ -145,7 +144,7 @@ class LiveProject:
             if prediction is None:
                 return None
             self._last = asked, prediction
-        return LiveAnswer(self._last[1], len(ready), missing, stride, "")
+        return LiveAnswer(self._last[1], len(found), missing, stride, "")
 
     # -- strokes ---------------------------------------------------------------------------------
 
@@ -214,13 +213,11 @@ class LiveProject:
         return made is not None and made.image == self._file(name) and made.path.is_file()
 
     def _grid(self, name: str) -> tuple[NDArray[np.floating], int] | None:
-        """Give the features of an image and their stride, in the dimensions of the store if there is one.
+        """Give the features of an image, if there are any, and their stride; in the dimensions of a store.
 
         Both are coordinates along the same principal directions, of which a store keeps the first.
         """
-        if self._run is None:
-            return np.empty((*self._project.shape(name), 0), np.float16), 1
-        if not self._has(name):
+        if self._run is None or not self._has(name):
             return None
         if self._store is not None and self._stored(name):
             return self._store.grid(name)

@@ -1,4 +1,4 @@
-"""What a live probe looks at: stored features between their cells, and a few filters of the image itself."""
+"""What a linear probe looks at: stored features, also between their cells."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from napari_medssl.explore.linear import softmax
 from napari_medssl.explore.similarity import EmbeddingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from numpy.typing import NDArray
 
     from napari_medssl.explore.linear import Linear
 
-__all__ = ["check_grid", "features_at", "filtered", "probability_maps", "spread_of"]
+__all__ = ["check_grid", "features_at", "probability_maps", "spread_of"]
 
 _ROWS = 64
 """Rows of cells that are cast to single precision at once."""
 _SPREAD_CELLS = 1000
 """Cells of an image that tell how much its features vary."""
-_AXES = ((1, 0), (0, 1))
 
 
 def features_at(
@@ -70,50 +67,24 @@ def _between(
     return before, np.minimum(before + 1, count - 1), (exact - before).astype(np.float32)[:, None]
 
 
-def filtered(planes: NDArray[np.float32], sigmas: Iterable[float]) -> Iterator[NDArray[np.float32]]:
-    """Yield what the eye sees of an image at several widths: brightness, then the gradient's magnitude.
-
-    Parameters
-    ----------
-    planes : ndarray of float32, (C, Y, X)
-        The image.
-    sigmas : iterable of float
-        Standard deviations of the Gaussians, pixels.
-
-    Yields
-    ------
-    ndarray of float32, (Y, X)
-        Two for each sigma and channel.
-    """
-    for sigma in sigmas:
-        for plane in planes:
-            smooth = cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-            yield smooth
-            dx, dy = (cv2.Sobel(smooth, cv2.CV_32F, *order, scale=0.125) for order in _AXES)
-            yield cv2.magnitude(dx, dy)
-
-
 def probability_maps(
     probe: Linear,
     cells: NDArray[np.floating],
     stride: int,
-    planes: NDArray[np.float32],
-    sigmas: Sequence[float],
+    shape: tuple[int, int],
 ) -> NDArray[np.float32]:
     """Apply a probe to every pixel of an image.
 
     Parameters
     ----------
     probe : Linear
-        For the features of a cell, followed by the filters of a pixel.
+        For the features of a cell.
     cells : ndarray of float, (Yg, Xg, D)
         Stored features.
     stride : int
         Pixels per cell and axis.
-    planes : ndarray of float32, (C, Y, X)
-        The image.
-    sigmas : sequence of float
-        As for `filtered`.
+    shape : tuple of int
+        (Y, X) of the image.
 
     Returns
     -------
@@ -125,10 +96,9 @@ def probability_maps(
     EmbeddingError
         If the grid does not fit the image.
     """
-    height, width = planes.shape[1:]
-    check_grid("the image", cells, stride, (height, width))
-    dimensions = cells.shape[-1]
-    weight = np.ascontiguousarray(probe.weight[:, :dimensions].T)
+    height, width = shape
+    check_grid("the image", cells, stride, shape)
+    weight = np.ascontiguousarray(probe.weight.T)
     coarse = np.empty((len(probe.values), *cells.shape[:2]), np.float32)
     for row in range(0, len(cells), _ROWS):
         block = cells[row : row + _ROWS].astype(np.float32)
@@ -136,9 +106,6 @@ def probability_maps(
     size = (cells.shape[1] * stride, cells.shape[0] * stride)  # OpenCV wants (x, y)
     logits = np.stack([cv2.resize(part, size)[:height, :width] for part in coarse])
     logits += probe.bias[:, None, None]
-    for own, part in zip(probe.weight.T[dimensions:], filtered(planes, sigmas), strict=True):
-        for heights, factor in zip(logits, own, strict=True):
-            heights += factor * part
     return softmax(logits, axis=0)
 
 

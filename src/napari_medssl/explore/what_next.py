@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from napari_medssl.explore.live_probe import Annotated, LiveConfig, LiveProbe
+from napari_medssl.explore.live_probe import Annotated, LiveProbe
 from napari_medssl.explore.neighbours import Folder
 from napari_medssl.explore.suggest import Suggestion, suggest
 from napari_medssl.explore.uncertainty import Uncertain, uncertain_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
 
     from napari_medssl.explore.linear import Linear
     from napari_medssl.explore.store import EmbeddingStore
@@ -61,9 +57,7 @@ class WhatNext:
         self._project = project
         self._store = store
         self._folder: Folder | None = None
-        # The cells alone are classified: filters of the image, which show fine edges, are not needed for that.
-        config = LiveConfig(sigmas=())
-        self._probe = LiveProbe(store.grid, self._frame, config)
+        self._probe = LiveProbe(store.grid, project.planes)
 
     def advise(
         self,
@@ -120,7 +114,3 @@ class WhatNext:
         return self._probe.fit_features(
             [Annotated(name, versions[name], partial(annotations.read, name)) for name in names]
         )
-
-    def _frame(self, name: str) -> NDArray[np.float32]:
-        """Stand for an image of which nothing but the size is asked: no channels, ``(0, Y, X)``."""
-        return np.empty((0, *self._project.shape(name)), np.float32)

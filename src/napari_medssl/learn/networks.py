@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from napari_medssl.config import Config, advanced, version_of
 from napari_medssl.errors import MedsslError
+from napari_medssl.forest import DTYPES, PixelForest
 from napari_medssl.learn import bundled, vit_encoder
-from napari_medssl.learn.forest import DTYPES, PixelForest
 from napari_medssl.plan import Answer
 from napari_medssl.project import ClassInfo, Normalisation
 from napari_medssl.project.working_scale import ScaleRule

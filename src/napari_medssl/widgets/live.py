@@ -39,8 +39,8 @@ _ABOUT = "live prediction"
 class LivePredictor(PerSession):
     """One per session; get it with `LivePredictor.of`.
 
-    It learns from all annotated images, with the features of the current run; while there is no run, from brightness
-    and edges alone. Features that are not stored are asked of the warm engine.
+    It learns from all annotated images: from their brightness, edges and texture, and from the features of the current
+    run if there is one. Those that are not stored are asked of the warm engine, and tell as soon as they come.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class LivePredictor(PerSession):
 
     @property
     def with_features(self) -> bool:
-        """Whether a network helps; without one it learns from brightness and edges alone."""
+        """Whether a network helps; without one it learns from brightness, edges and texture alone."""
         return self._run() is not None
 
     # -- what can be asked -----------------------------------------------------------------------
@@ -177,12 +177,12 @@ class LivePredictor(PerSession):
         if run is not None and live is not None:
             self.features.ask(live[1], run, answer.missing, answer.stride)
         self._result, self.images = answer.prediction, answer.images
-        self.why_not = answer.why or (self.features.refused if answer.prediction is None else "")
+        self.why_not = answer.why
         if answer.prediction is not None:
             self.layers.draw(answer.prediction)
         else:
             self.layers.empty()
-        if answer.prediction is not None or not self.features.working:
+        if not self.features.working:
             self._once = False
         self.changed.emit()
 

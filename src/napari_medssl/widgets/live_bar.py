@@ -31,7 +31,7 @@ class LiveBar(QWidget):
         self.switch = button(
             "",
             "Predict this image anew after every stroke, from all that is painted in all images.\n"
-            "It learns on top of the features of the current run; without one from brightness and edges.",
+            "It learns from brightness, edges and texture, and from the features of the current run if there is one.",
         )
         self.switch.setCheckable(True)
         self.once = button(
@@ -88,9 +88,9 @@ class LiveBar(QWidget):
         images = "1 image" if live.images == 1 else f"{live.images} images"
         parts = [f"Learned from {live.result.pixels:,} pixels of {images}."]
         if not live.with_features:
-            parts.append("There is no network yet: it sees brightness and edges alone.")
+            parts.append("There is no network yet: it sees brightness, edges and texture alone.")
         if working:
             parts.append(working)
-        elif refused and live.result.left_out:
-            parts.append(f"Without {len(live.result.left_out)}: {refused}")
+        elif refused:
+            parts.append(f"Features are missing: {refused}")
         return " ".join(parts)

@@ -169,7 +169,7 @@ class MoreAnnotations(QWidget):
             def read(stored: Stored) -> ProbeImage:
                 cells = np.load(stored.path, mmap_mode="r", allow_pickle=False)
                 labels = project.annotations.read(name)
-                return probe_image(name, labels, cells, stored.stride, project.planes(name))
+                return probe_image(name, labels, cells, stored.stride)
 
             def take(seen: ProbeImage) -> None:
                 self._seen[name] = seen

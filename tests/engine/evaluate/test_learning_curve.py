@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 SIDE, STRIDE = 40, 4
 
 
-def picture(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Make labels, cells and planes of an image: its first feature tells in all images, others in this one alone."""
+def picture(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make labels and cells of an image: its first feature tells in all images, others in this one alone."""
     rng = np.random.default_rng(seed)
     labels = np.ones((SIDE, SIDE), np.uint16)
     top, left = rng.integers(2, 18, 2)
@@ -40,15 +40,13 @@ def picture(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cells = rng.normal(0, 0.5, (SIDE // STRIDE, SIDE // STRIDE, 7))
     inside = (labels == 2)[::STRIDE, ::STRIDE, None]
     cells += inside * np.append(1.5, rng.normal(0, 1.2, 6))
-    planes = rng.random((1, SIDE, SIDE)).astype(np.float32)
-    return labels, cells.astype(np.float16), planes
+    return labels, cells.astype(np.float16)
 
 
 def images_of(count: int) -> dict[str, ProbeImage]:
     parts = {f"{n}.png": picture(n) for n in range(count)}
     return {
-        name: probe_image(name, labels, cells, STRIDE, planes)
-        for name, (labels, cells, planes) in parts.items()
+        name: probe_image(name, labels, cells, STRIDE) for name, (labels, cells) in parts.items()
     }
 
 
@@ -88,14 +86,14 @@ def test_no_image_of_a_patient_that_taught_is_scored() -> None:
 
 
 def test_drawn_pixels_estimate_the_dice_of_the_whole_image() -> None:
-    labels, cells, planes = picture(0)
+    labels, cells = picture(0)
     labels[:25] = 0  # partly annotated
-    few, every = probe_image("a", labels, cells, STRIDE, planes), images_of(2)["1.png"].seen
+    few, every = probe_image("a", labels, cells, STRIDE), images_of(2)["1.png"].seen
     layer = fit_linear(every.pixels, every.values, scale=every.spread, l2=CONFIG.l2)
     assert few.weights.sum() == pytest.approx((labels > 0).sum())
     predicted = layer.values[layer.logits(few.seen.pixels).argmax(1)]
     hits = few.weights[(predicted == 2) & (few.seen.values == 2)].sum()
-    maps = probability_maps(layer, cells, STRIDE, planes, CONFIG.sigmas)
+    maps = probability_maps(layer, cells, STRIDE, labels.shape)
     whole = layer.values[maps.argmax(0)]
     assert hits == pytest.approx(ClassScore.count(whole, labels, 2).true_positives, abs=2)
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from napari_medssl.errors import MedsslError
 from napari_medssl.explore.linear import Linear, fit_linear
 from napari_medssl.explore.live_probe import Annotated, LiveConfig, LiveProbe
-from napari_medssl.explore.probe_features import features_at, filtered, probability_maps
+from napari_medssl.explore.probe_features import features_at, probability_maps
 from napari_medssl.explore.similarity import EmbeddingError
 
 if TYPE_CHECKING:
@@ -114,20 +114,49 @@ def test_only_changed_labels_are_read_again() -> None:
     np.testing.assert_allclose(again.probabilities, fresh.probabilities, atol=0.02)
 
 
-def test_images_without_features_are_left_out_and_named() -> None:
+def test_an_open_image_is_enough_and_features_tell_once_they_are_there() -> None:
+    scene = Scene(2)
+    there: set[str] = set()
+    probe = LiveProbe(lambda name: scene.grid(name) if name in there else None, scene.planes)
+    images = [scene.strokes("0.png"), scene.strokes("1.png")]
+    alone = probe.predict(images, "0.png")
+    assert alone is not None
+    assert not alone.by_features
+    assert overlap(alone.labels == 2, scene.truth["0.png"]) > 0.7
+    there.add("1.png")  # another image's features say nothing of this one
+    same = probe.predict(images, "0.png")
+    assert same is not None
+    np.testing.assert_array_equal(same.probabilities, alone.probabilities)
+    there.add("0.png")
+    both = probe.predict(images, "0.png")
+    assert both is not None
+    assert both.by_features
+    assert overlap(both.labels == 2, scene.truth["0.png"]) > 0.9
+    assert scene.read == ["0.png", "1.png"]  # once each
+
+
+def test_features_that_lack_a_class_do_not_vote() -> None:
+    scene = Scene(2)
+    third = np.zeros(SHAPE, np.uint16)
+    third[50:, :10] = 3
+    probe = LiveProbe(lambda name: scene.grid(name) if name == "0.png" else None, scene.planes)
+    found = probe.predict([scene.strokes("0.png"), Annotated("1.png", 0, lambda: third)], "0.png")
+    assert found is not None
+    assert found.values == (1, 2, 3)
+    assert not found.by_features
+
+
+def test_what_cannot_be_learned_from_is_refused_in_words() -> None:
     scene = Scene(1)
     probe = LiveProbe(scene.grid, scene.planes)
-    found = probe.predict([scene.strokes("0.png"), scene.strokes("new.png")], "0.png")
-    assert found is not None
-    assert found.left_out == ("new.png",)
-    with pytest.raises(EmbeddingError, match=r"new\.png"):
-        probe.predict([scene.strokes("0.png")], "new.png")
-    with pytest.raises(MedsslError, match="no strokes"):
+    with pytest.raises(MedsslError, match="two classes"):
         probe.predict([], "0.png")
     one = Annotated("0.png", 1, lambda: np.ones(SHAPE, np.uint16))
     with pytest.raises(MedsslError, match="two classes"):
         probe.predict([one], "0.png")
-    small = Annotated("0.png", 2, lambda: np.ones((5, 5), np.uint16))
+    with pytest.raises(MedsslError, match="two classes in images with stored features"):
+        probe.fit_features([one])
+    small = Annotated("0.png", 2, lambda: np.eye(5, dtype=np.uint16) + 1)
     with pytest.raises(MedsslError, match=r"\(5, 5\)"):
         probe.predict([small], "0.png")
 
@@ -183,21 +212,17 @@ def test_features_between_cells_are_those_of_the_enlarged_grid() -> None:
 def test_the_linear_step_first_gives_the_same() -> None:
     scene = Scene()
     rng = np.random.default_rng(0)
-    cells, planes = scene._cells["0.png"], scene._planes["0.png"]
-    sigmas = (1.0, 3.0)
-    filters = np.stack(list(filtered(planes, sigmas)), -1).reshape(-1, 4)
+    cells = scene._cells["0.png"]
     ys, xs = (part.ravel() for part in np.mgrid[: SHAPE[0], : SHAPE[1]])
-    whole = np.concatenate([features_at(cells, STRIDE, ys, xs), filters], axis=1)
     layer = Linear(
         np.array([1, 2, 5]),
-        rng.normal(size=(3, 12)).astype(np.float32),
+        rng.normal(size=(3, 8)).astype(np.float32),
         rng.normal(size=3).astype(np.float32),
     )
-    expected = layer.probabilities(whole).T.reshape(3, *SHAPE)
-    found = probability_maps(layer, cells, STRIDE, planes, sigmas)
-    np.testing.assert_allclose(found, expected, atol=5e-3)
+    expected = layer.probabilities(features_at(cells, STRIDE, ys, xs)).T.reshape(3, *SHAPE)
+    np.testing.assert_allclose(probability_maps(layer, cells, STRIDE, SHAPE), expected, atol=5e-3)
     with pytest.raises(EmbeddingError, match="15 x 20 cells"):
-        probability_maps(layer, cells[:-1], STRIDE, planes, sigmas)
+        probability_maps(layer, cells[:-1], STRIDE, SHAPE)
 
 
 def test_the_fit_is_that_of_scikit_learn(rng_pixels: Mapping[str, NDArray]) -> None:

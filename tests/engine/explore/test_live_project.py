@@ -92,7 +92,8 @@ def right(live: LiveProject, name: str, strokes: Strokes | None = None) -> bool:
     answer = live.answer(name, strokes)
     assert answer is not None
     assert answer.prediction is not None
-    return float((answer.prediction.labels == truth_of(name)).mean()) > 0.9
+    right = float((answer.prediction.labels == truth_of(name)).mean())
+    return answer.prediction.by_features and right > 0.8  # the forest guesses: the images are noise
 
 
 def test_features_of_a_store_and_of_single_images_are_one(
@@ -103,7 +104,9 @@ def test_features_of_a_store_and_of_single_images_are_one(
     live = LiveProject(project, run)
     answer = live.answer("b.png")
     assert answer is not None
-    assert (answer.prediction, answer.missing, answer.stride) == (None, ("b.png",), STRIDE)
+    assert answer.prediction is not None  # by what the image alone shows
+    assert not answer.prediction.by_features
+    assert (answer.missing, answer.stride) == (("b.png",), STRIDE)
     made = tmp_path / "b.npy"
     np.save(made, cells_of("b.png"))  # in all dimensions, as the engine makes them
     live.add("b.png", made, STRIDE)
@@ -127,7 +130,8 @@ def test_features_of_another_network_or_image_are_not_used(project: Project, run
     os.utime(project.image_path("b.png"), ns=(1, 1))
     answer = LiveProject(project, run).answer("b.png")
     assert answer is not None
-    assert (answer.prediction, answer.missing) == (None, ("b.png",))
+    assert answer.prediction is not None
+    assert (answer.prediction.by_features, answer.missing) == (False, ("b.png",))
     run.best_path.write_bytes(b"other weights")
     answer = LiveProject(project, run).answer("c.png")
     assert answer is not None

@@ -7,9 +7,9 @@ import pytest
 from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import RandomForestClassifier
 
+from napari_medssl import forest as module
 from napari_medssl.errors import MedsslError
-from napari_medssl.learn import forest as module
-from napari_medssl.learn.forest import FEATURES, PixelForest, filtered, filtered_at
+from napari_medssl.forest import FEATURES, PixelForest, filtered, filtered_at
 
 
 def noise(*shape, seed=0):

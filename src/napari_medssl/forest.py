@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from skimage.feature import multiscale_basic_features
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FEATURES", "PixelForest", "filtered", "filtered_at"]
+__all__ = ["FEATURES", "Filtered", "PixelForest", "filtered", "filtered_at"]
 
 FEATURES = 20
 """Features per channel: intensity, edges and two of texture, each at sigma 1, 2, 4, 8 and 16 pixels."""
@@ -43,8 +43,63 @@ DTYPES = {
 }
 
 
+class Tile(NamedTuple):
+    """Part of an image, filtered."""
+
+    ys: slice
+    xs: slice
+    features: NDArray[np.float32]
+    """(h, w, F)."""
+
+
+class Filtered:
+    """An image that is filtered at several scales, tile by tile as it is needed: intensity, edges and texture.
+
+    Parameters
+    ----------
+    planes : ndarray of shape (C, Y, X)
+        The image, values in [0, 1].
+    threads : int
+        Scales that are filtered at the same time.
+    keep : bool
+        Whether tiles stay in memory: 80 bytes for each pixel and channel.
+    """
+
+    def __init__(
+        self, planes: NDArray[np.float32], *, threads: int = 1, keep: bool = False
+    ) -> None:
+        self.shape = planes.shape[1], planes.shape[2]
+        self._planes, self._threads, self._keep = planes, threads, keep
+        self._kept: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    def tiles(self) -> Iterator[Tile]:
+        """Yield all of the image."""
+        for ys, xs in _tiles(*self.shape):
+            yield Tile(ys, xs, self._tile(ys, xs))
+
+    def at(self, ys: NDArray[np.intp], xs: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the features (N, F) of N pixels, filtering only where they lie."""
+        features = np.empty((len(ys), FEATURES * len(self._planes)), dtype=np.float32)
+        for rows, columns in _tiles(*self.shape):
+            inside = (ys >= rows.start) & (ys < rows.stop)
+            inside &= (xs >= columns.start) & (xs < columns.stop)
+            if inside.any():
+                tile = self._tile(rows, columns)
+                features[inside] = tile[ys[inside] - rows.start, xs[inside] - columns.start]
+        return features
+
+    def _tile(self, ys: slice, xs: slice) -> NDArray[np.float32]:
+        place = ys.start, xs.start
+        if place in self._kept:
+            return self._kept[place]
+        tile = _filtered_tile(self._planes, ys, xs, self._threads)
+        if self._keep:
+            self._kept[place] = tile
+        return tile
+
+
 def filtered(planes: NDArray[np.float32], *, threads: int = 1) -> NDArray[np.float32]:
-    """Return an image filtered at several scales: intensity, edges and texture.
+    """Return an image filtered at several scales.
 
     Parameters
     ----------
@@ -59,8 +114,8 @@ def filtered(planes: NDArray[np.float32], *, threads: int = 1) -> NDArray[np.flo
         `skimage.feature.multiscale_basic_features`, sigma 1 to 16, of every channel; F = `FEATURES` C.
     """
     features = np.empty((*planes.shape[1:], FEATURES * len(planes)), dtype=np.float32)
-    for ys, xs in _tiles(*planes.shape[1:]):
-        features[ys, xs] = _filtered_tile(planes, ys, xs, threads)
+    for tile in Filtered(planes, threads=threads).tiles():
+        features[tile.ys, tile.xs] = tile.features
     return features
 
 
@@ -68,13 +123,7 @@ def filtered_at(
     planes: NDArray[np.float32], ys: NDArray[np.intp], xs: NDArray[np.intp], *, threads: int = 1
 ) -> NDArray[np.float32]:
     """Return ``filtered(planes)[ys, xs]`` (N, F), computed only where the N pixels lie."""
-    features = np.empty((len(ys), FEATURES * len(planes)), dtype=np.float32)
-    for rows, columns in _tiles(*planes.shape[1:]):
-        inside = (ys >= rows.start) & (ys < rows.stop) & (xs >= columns.start) & (xs < columns.stop)
-        if inside.any():
-            tile = _filtered_tile(planes, rows, columns, threads)
-            features[inside] = tile[ys[inside] - rows.start, xs[inside] - columns.start]
-    return features
+    return Filtered(planes, threads=threads).at(ys, xs)
 
 
 class PixelForest:
@@ -105,8 +154,11 @@ class PixelForest:
         n_classes: int,
         seed: int,
         threads: int | None,
+        trees: int = TREES,
+        pixels_per_tree: int | None = None,
+        balanced: bool = False,
     ) -> PixelForest:
-        """Return 100 trees of depth 20 at most, fitted to annotated pixels.
+        """Return trees of depth 20 at most, fitted to annotated pixels.
 
         Parameters
         ----------
@@ -120,6 +172,12 @@ class PixelForest:
             Draws pixels and features of each tree.
         threads : int or None
             Trees that grow at the same time; None is 1.
+        trees : int
+            How many.
+        pixels_per_tree : int, optional
+            Pixels that each tree draws, at most; unset means as many as there are.
+        balanced : bool
+            Whether every class has the same say, however many pixels it has.
 
         Raises
         ------
@@ -132,18 +190,23 @@ class PixelForest:
                 "and there must be a pixel"
             )
         forest = RandomForestClassifier(
-            n_estimators=TREES, max_depth=DEPTH, random_state=seed, n_jobs=threads
+            n_estimators=trees,
+            max_depth=DEPTH,
+            max_samples=None if pixels_per_tree is None else min(pixels_per_tree, len(classes)),
+            class_weight="balanced" if balanced else None,
+            random_state=seed,
+            n_jobs=threads,
         ).fit(features, classes)
-        trees = [estimator.tree_ for estimator in forest.estimators_]
-        value = np.zeros((sum(tree.node_count for tree in trees), n_classes), dtype=np.float32)
-        value[:, forest.classes_] = np.concatenate([tree.value[:, 0] for tree in trees])
+        grown = [estimator.tree_ for estimator in forest.estimators_]
+        value = np.zeros((sum(tree.node_count for tree in grown), n_classes), dtype=np.float32)
+        value[:, forest.classes_] = np.concatenate([tree.value[:, 0] for tree in grown])
         arrays = {
-            "left": np.concatenate([tree.children_left for tree in trees]),
-            "right": np.concatenate([tree.children_right for tree in trees]),
-            "feature": np.concatenate([tree.feature for tree in trees]),
-            "threshold": _rounded_down(np.concatenate([tree.threshold for tree in trees])),
+            "left": np.concatenate([tree.children_left for tree in grown]),
+            "right": np.concatenate([tree.children_right for tree in grown]),
+            "feature": np.concatenate([tree.feature for tree in grown]),
+            "threshold": _rounded_down(np.concatenate([tree.threshold for tree in grown])),
             "value": value,
-            "offsets": np.cumsum([0, *(tree.node_count for tree in trees)]),
+            "offsets": np.cumsum([0, *(tree.node_count for tree in grown)]),
         }
         return cls(
             {name: arrays[name].astype(dtype, copy=False) for name, dtype in DTYPES.items()},
@@ -220,11 +283,14 @@ class PixelForest:
         ValueError
             If the image has not as many channels as those that the forest was fitted to.
         """
-        maps = np.empty((self.n_classes, *planes.shape[1:]), dtype=np.float32)
-        for ys, xs in _tiles(*planes.shape[1:]):
-            tile = _filtered_tile(planes, ys, xs, threads)
-            flat = self.predict_proba(tile.reshape(-1, tile.shape[-1]), threads=threads)
-            maps[:, ys, xs] = np.moveaxis(flat.reshape(*tile.shape[:2], -1), -1, 0)
+        return self.seen_in(Filtered(planes, threads=threads), threads=threads)
+
+    def seen_in(self, image: Filtered, *, threads: int = 1) -> NDArray[np.float32]:
+        """Return class probabilities (K, Y, X) of an image whose filters may be at hand; raises the same."""
+        maps = np.empty((self.n_classes, *image.shape), dtype=np.float32)
+        for ys, xs, features in image.tiles():
+            flat = self.predict_proba(features.reshape(-1, features.shape[-1]), threads=threads)
+            maps[:, ys, xs] = np.moveaxis(flat.reshape(*features.shape[:2], -1), -1, 0)
         return maps
 
     def _tree(self, part: slice) -> Tree:
