@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from napari_medssl.plan import Answer
     from napari_medssl.project import Project
 
-__all__ = ["Chooser"]
+__all__ = ["ESTIMATING", "Chooser"]
+
+ESTIMATING = "Estimating quality on new images"
+"""What its progress is called, in which the trainings without a part of the annotated images count."""
 
 
 class Chooser:
@@ -147,6 +150,7 @@ class Chooser:
                             "total": len(folds) * steps,
                             "eta": event.eta + ahead,
                             "metrics": {},
+                            "doing": ESTIMATING,
                         }
                     )
                 elif isinstance(event, Paused | Resumed) or (
@@ -163,7 +167,11 @@ class Chooser:
 
     def _time_of(self, folds: int) -> str:
         """Say how long the folds take, from how long the run's own training took."""
-        times = [event.time for event in self._run.events() if isinstance(event, Progress)]
+        times = [
+            event.time
+            for event in self._run.events()
+            if isinstance(event, Progress) and not event.doing
+        ]
         if len(times) < 2:
             return ""
         return f", about {duration(folds * (times[-1] - times[0]))}"

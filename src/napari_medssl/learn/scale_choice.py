@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_medssl.project import Project
     from napari_medssl.project.working_scale import ScaledImages
 
-__all__ = ["ScaleChoice", "annotated_thickness", "choose_scale", "network_view"]
+__all__ = ["LARGEST_PATCH", "ScaleChoice", "annotated_thickness", "choose_scale", "network_view"]
 
 SIDES = (256, 512, 1024)
 """Network pixels along the longer side that are considered for whole images."""
@@ -123,7 +123,7 @@ def annotated_thickness(project: Project, images: Collection[str]) -> float | No
     return statistics.median(float(np.median(part)) for part in widths) if widths else None
 
 
-def network_view(scaled: ScaledImages, name: str, *, patch: int) -> Layer:
+def network_view(scaled: ScaledImages, name: str, *, patch: int, why: str = "") -> Layer:
     """Draw an image as the network sees it, with the frame of a patch where it sees a part.
 
     Parameters
@@ -134,6 +134,8 @@ def network_view(scaled: ScaledImages, name: str, *, patch: int) -> Layer:
         The image.
     patch : int
         Side of a patch, network pixels.
+    why : str
+        What the scale was chosen by, as a sentence.
     """
     factor, planes = scaled.factor(name), scaled.planes(name)
     shown = planes if len(planes) == 3 else np.repeat(planes.mean(0, keepdims=True), 3, axis=0)
@@ -147,5 +149,9 @@ def network_view(scaled: ScaledImages, name: str, *, patch: int) -> Layer:
     else:
         text += ", the whole image at once"
     return Layer(
-        name="what the network sees", kind="image", data=picture, text=f"{text}.", pixel=factor
+        name="what the network sees",
+        kind="image",
+        data=picture,
+        text=f"{text}. {why}".strip(),
+        pixel=factor,
     )
