@@ -131,7 +131,7 @@ def test_an_object_that_may_be_none_is_chosen_automatically(qtbot):
     field.box.value = False
     assert rule.widget.isVisible()
     assert form.values()["maybe_scale"] == {"rule": "fixed", "value": 1.0}
-    assert rule.widget.itemText(2) == "px for the longer side"
+    assert rule.widget.itemText(2) == "longer side in px"
     rule.set_value("fit")
     value.set_value(512)
     assert form.values()["maybe_scale"] == {"rule": "fit", "value": 512}

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ESTIMATING", "Chooser"]
 
-ESTIMATING = "Estimating quality on new images"
+ESTIMATING = "Estimating quality"
 """What its progress is called, in which the trainings without a part of the annotated images count."""
 
 

@@ -141,10 +141,13 @@ def network_view(scaled: ScaledImages, name: str, *, patch: int, why: str = "") 
     shown = planes if len(planes) == 3 else np.repeat(planes.mean(0, keepdims=True), 3, axis=0)
     picture = (255 * shown.clip(0, 1)).astype(np.uint8).transpose(1, 2, 0).copy()
     height, width = picture.shape[:2]
-    text = f"What the network sees: {width} x {height} pixels, {factor:.3g} file pixels each"
+    each = "those of the file" if factor == 1 else f"{factor:.3g} file pixels each"
+    text = f"What the network sees: {width} x {height} pixels, {each}"
     if max(height, width) > patch:
         top, left = max(0, (height - patch) // 2), max(0, (width - patch) // 2)
-        cv2.rectangle(picture, (left, top), (left + patch - 1, top + patch - 1), (255, 220, 0), 1)
+        thick = max(1, round(max(height, width) / 400))  # or it is lost where the picture is shrunk
+        corner = (left + patch - 1, top + patch - 1)
+        cv2.rectangle(picture, (left, top), corner, (255, 220, 0), thick)
         text += f", in parts of {patch} x {patch} (the frame)"
     else:
         text += ", the whole image at once"

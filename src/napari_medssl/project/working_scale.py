@@ -34,9 +34,9 @@ class ScaleRule(Config):
         "fixed",
         json_schema_extra={
             "labels": {
-                "fixed": "file px per network px",
-                "physical": "µm per network px",
-                "fit": "px for the longer side",
+                "fixed": "file pixels",
+                "physical": "micrometres",
+                "fit": "longer side in px",
             }
         },
     )

@@ -322,7 +322,9 @@ def _number(title: str, schema: dict[str, Any]) -> Field:
     decimals = 1 if default == round(default, 1) and high - low > 10 else 3
     tiny = 10.0**-decimals
     high = float(high) - (tiny if "exclusiveMaximum" in schema else 0.0)
-    box = FloatSpinBox(min=float(low), max=high, step=tiny, value=max(low, min(high, float(default))))
+    box = FloatSpinBox(
+        min=float(low), max=high, step=tiny, value=max(low, min(high, float(default)))
+    )
     box.native.setDecimals(decimals)
     box.native.setSingleStep(10 * tiny)
     return _Direct(title, box)

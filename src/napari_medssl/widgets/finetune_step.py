@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["FinetuneStep"]
 
 _MODES = {
-    "probe": ("Linear probe", "one layer on the features it has; seconds"),
-    "frozen": ("Frozen encoder", "the decoder learns, the encoder stays; minutes"),
-    "full": ("Full (recommended)", "everything learns, the encoder more slowly; minutes"),
+    "probe": ("Linear probe", "linear classifier on frozen features; seconds"),
+    "frozen": ("Frozen encoder", "trains the decoder alone; minutes"),
+    "full": ("Full (recommended)", "trains all layers; minutes"),
 }
 _FOLDED = (
     "preset",

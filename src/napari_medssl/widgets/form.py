@@ -112,7 +112,9 @@ class Form(QWidget):
         self._show((), values)
 
     def _show(self, above: tuple[str, ...], values: Mapping[str, Any]) -> None:
-        for path, field in sorted(self._fields.items(), key=lambda item: item[0] not in self._fills):
+        for path, field in sorted(
+            self._fields.items(), key=lambda item: item[0] not in self._fills
+        ):
             if path[: len(above)] != above:
                 continue
             inner: Any = values

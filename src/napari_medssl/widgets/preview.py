@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 from napari.layers import Image, Labels, Points
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medssl.widgets.job_schema import job_of
 from napari_medssl.widgets.layers import mark, remove_layer
@@ -45,10 +45,11 @@ class Preview(QWidget):
         set_role(self.text, "hint")
         self.close_button = QPushButton("Remove preview")
         self.close_button.clicked.connect(self.clear)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.text, 1)
-        row.addWidget(self.close_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.close_button)
+        column.addWidget(self.text)
         self.setVisible(False)
         session.image_changed.connect(self.clear)
 
