@@ -73,7 +73,9 @@ class Progress(Event):
     eta: float
     """Seconds left at this rate."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """Newest values by name: ``loss``, ``learning_rate``, ``validation/loss``, ``validation/dice``, ..."""
+    """Newest values by name: ``loss``, ``learning_rate``, ``validation/loss``, ..."""
+    doing: str = ""
+    """What the steps are of, where they are not those that the job is named after."""
 
 
 class Note(Event):

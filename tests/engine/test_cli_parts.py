@@ -97,6 +97,8 @@ def test_progress_says_where_how_fast_and_how_long() -> None:
     event = Progress(step=30, total=120, rate=2.5, eta=200, metrics={"loss": 0.51234})
     assert progress_line(event, bar=False) == " 25%  30/120  2.5/s  3:20 min left  loss 0.5123"
     assert progress_line(event).startswith("[######..................]  30/120")
+    fold = Progress(step=3, total=12, rate=1, eta=9, doing="Estimating quality")
+    assert progress_line(fold, bar=False).startswith("Estimating quality   25%  3/12")
     end = Progress(step=3, total=3, rate=1, eta=0)
     assert progress_line(end, bar=False) == "100%  3/3  1.0/s"
 

@@ -166,5 +166,6 @@ def test_the_warm_engine_answers_and_survives_a_bad_request(
     embedding = np.load(project.path / answers[3].data["path"])
     assert embedding.shape == (32, 32, 64)
     assert embedding.dtype == np.float16
-    (layer,) = answers[4].data["layers"]
+    seen, layer = answers[4].data["layers"]
+    assert seen["name"] == "what the network sees"
     assert np.load(project.path / layer["path"]).shape == (64, 64)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from napari_medssl import pretrain
+from napari_medssl.engine.job import execute, parse_job
 from napari_medssl.engine.protocol import Request
 from napari_medssl.engine.serve import Interactive
 from napari_medssl.errors import MedsslError
+from napari_medssl.learn.control import Control
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +70,32 @@ def test_embeddings_nobody_asked_for_lately_make_room(
     new = embed(third)
     assert [path.is_file() for path in (old, again, new)] == [False, True, True]
     assert embed(first).is_file()
+
+
+def test_a_preview_shows_what_a_training_would_see(
+    project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+) -> None:
+    job = {"project": str(project.path), "network": tiny_network, "training": tiny_training}
+    coarse = {"kind": "pretrain", "scale": {"rule": "fixed", "value": 2}}
+    list(execute(parse_job(job | coarse), control=Control()))
+    (run,) = project.runs()
+    engine, image = Interactive(tell=print), project.images[0]
+    height, width = project.shape(image)
+
+    def seen(**fields: Any) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        request = {"id": 1, "request": "preview", "project": str(project.path), "image": image}
+        (layer,) = engine.answer(Request.model_validate(request | fields))["layers"]
+        return layer, np.load(project.path / layer["path"])
+
+    layer, picture = seen()  # small structures: as in the file
+    assert picture.shape == (height, width, 3)
+    assert (layer["kind"], layer["pixel"]) == ("image", 1)
+    layer, picture = seen(run=run.name)
+    assert picture.shape == (height // 2, width // 2, 3)
+    assert (layer["pixel"], f"that of {run.name}" in layer["text"]) == (2, True)
+    layer, picture = seen(run=run.name, scale={"rule": "fit", "value": 48}, patch_size=32)
+    assert max(picture.shape) == 48
+    assert "in parts of 32 x 32" in layer["text"]
 
 
 def test_a_run_can_be_asked_for_the_features_it_began_with(

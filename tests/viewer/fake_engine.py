@@ -31,7 +31,7 @@ from napari_medssl.events import (
     Started,
 )
 from napari_medssl.explore.store import Entry, Index, file_of, index_path, store_path
-from napari_medssl.plan import Advice, FolderFacts, Recommendation
+from napari_medssl.plan import Advice, Answer, FolderFacts, Recommendation
 from napari_medssl.project import Project, Run, read_labels, write_tiff_labels
 from napari_medssl.project.applied_run import applied_run
 from napari_medssl.project.checkpoint import write_tiff
@@ -47,6 +47,7 @@ from napari_medssl.project.prediction_table import (
     weights_digest,
 )
 from napari_medssl.project.project import PREDICTED_MAPS, PredictedMap
+from napari_medssl.project.working_scale import ScaledImages, ScaleRule, to_network
 
 DEVICE = Device(name="cpu", label="CPU, 2 threads", reason="there is no GPU")
 PLAN = Recommendation(
@@ -116,16 +117,24 @@ class Pretrain(Config):
     method_config: dict[str, Any] = Field(default_factory=dict)
     network: Network = Network()
     training: Training = Training()
+    scale: ScaleRule | None = None
     from_run: str | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = Field(0, ge=0)
+
+
+RECIPES: dict[str, Any] = {"training": {"default": {}, "other": {"learning_rate": 1e-2}}}
 
 
 class Finetune(Config):
     kind: Literal["finetune"] = "finetune"
     project: str
     from_run: str | None = None
-    mode: Literal["probe", "frozen", "full"] = "probe"
+    mode: Literal["probe", "frozen", "full"] = "full"
+    preset: Literal["default", "other"] = Field("default", json_schema_extra={"fills": RECIPES})
+    answer: Answer | None = None
+    estimate: bool = True
+    scale: ScaleRule | None = None
     images: tuple[str, ...] | None = None
     network: Network = Network()
     training: Training = Training()
@@ -294,13 +303,30 @@ def train(
         for path in (run.best_path, run.last_path, run.state_path):
             path.write_bytes(f"fake {step}".encode())
         tell(Saved(what="last", path=str(run.last_path), step=step))
+        metrics = {}
+        if isinstance(job, Finetune) and job.estimate and step == total:
+            metrics = estimated(job, control)
         tell(
             Done(
                 run=run.name,
-                stopped=step < total,
+                stopped=control.stopped,
                 summary=f"Kept after {step} of {total} steps.",
+                metrics=metrics,
             )
         )
+
+
+def estimated(job: Finetune, control: Control) -> dict[str, float]:
+    """Leave one out, twice; gives nothing when it is stopped."""
+    total, seconds = 2 * job.training.steps, job.training.seconds_per_step / 4
+    for step in range(1, total + 1):
+        if not control.wait(step):
+            return {}
+        time.sleep(seconds)
+        rate = 1 / max(seconds, 1e-3)
+        eta = (total - step) / rate
+        say(Progress(step=step, total=total, rate=rate, eta=eta, doing="Estimating quality"))
+    return {"estimate/dice": 0.8125}
 
 
 def predict(job: Predict, control: Control) -> None:
@@ -432,17 +458,35 @@ def answer(request: Request) -> dict[str, Any]:
         path = segment(project, request.run, request.image, request.maps)
         return {"path": path.relative_to(project.path).as_posix(), "seconds": 0.01}
     if request.request == "preview":
-        path = project.path / "derived" / "preview.tif"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        grey = project.grey(request.image)
-        write_tiff_labels(path, (grey > grey.mean()).astype(np.uint16), note={})
-        layer = {
-            "name": "pseudo-labels",
-            "kind": "labels",
-            "path": "derived/preview.tif",
-            "text": "Otsu's threshold, foreground bright.",
-        }
-        return {"layers": [layer]}
+        folder = project.path / "derived"
+        folder.mkdir(parents=True, exist_ok=True)
+        rule = request.scale or ScaleRule(rule="fixed", value=2)
+        factor = ScaledImages(project, rule).factor(request.image)
+        seen = to_network(project.planes(request.image), factor)[0]
+        np.save(folder / "seen.npy", np.repeat((255 * seen).astype(np.uint8)[..., None], 3, 2))
+        layers = [
+            {
+                "name": "what the network sees",
+                "kind": "image",
+                "path": "derived/seen.npy",
+                "text": f"{rule.text()}, patch {request.patch_size}, run {request.run or 'none'}.",
+                "pixel": factor,
+            }
+        ]
+        if request.method:
+            grey = project.grey(request.image)
+            labels = (grey > grey.mean()).astype(np.uint16)
+            write_tiff_labels(folder / "preview.tif", labels, note={})
+            layers.append(
+                {
+                    "name": "pseudo-labels",
+                    "kind": "labels",
+                    "path": "derived/preview.tif",
+                    "text": "Otsu's threshold, foreground bright.",
+                    "pixel": 1.0,
+                }
+            )
+        return {"layers": layers}
     if request.request == "activate":  # of the middle, as the engine does where an image is large
         run, shape = project.run(request.run), project.shape(request.image)
         top, left = shape[0] // 4, shape[1] // 4

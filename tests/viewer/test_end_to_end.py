@@ -164,8 +164,8 @@ def test_the_whole_way(open_workspace, folder: Path, until):
     # fine-tune; the open image is predicted by itself
     workspace.steps["Finetune"].button.click()
     finetune = steps["Finetune"]
-    assert finetune.mode == "probe"
-    finetune.job_form.set_values({"training": {"steps": 10}, "threads": 1})
+    assert finetune.mode == "full"
+    finetune.job_form.set_values({"training": {"steps": 10, "batch_size": 2}, "threads": 1})
     finetune.train.click()
     until(lambda: session.active is None and len(session.usable_runs) == 2, _SLOW)
     until(lambda: session.prediction_layer is not None, _SLOW)

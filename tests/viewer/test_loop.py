@@ -120,10 +120,11 @@ def test_train_and_show_next(pretrained: Workspace, until) -> None:
     run = session.project.run(session.current_run)
     assert (run.kind, run.job["mode"], run.job["from_run"]) == (
         "finetune",
-        "frozen",
+        "full",
         pretrained_run,
     )
-    assert learn.text.text().startswith(f"Trained. {run.name}: Kept after")
+    said = f"Trained, leave-one-out Dice 0.812. {run.name}: Kept after"
+    assert learn.text.text().startswith(said)
     # its features are not stored: the loop goes on with those of the pretrained run
     assert learn.loop.plan is not None
     suggestions = pretrained.findChild(SuggestBar).suggestions

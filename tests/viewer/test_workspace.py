@@ -36,6 +36,12 @@ def paint(workspace, until):
     until(lambda: len(workspace.session.overview.annotated.pixels) == 2)
 
 
+def previewed(workspace):
+    return [
+        layer for layer in workspace.session.viewer.layers if marked(layer).get("role") == "preview"
+    ]
+
+
 def test_steps_open_as_they_become_possible(workspace, image_folder, until):
     assert titles(workspace) == ["Project"]
     assert workspace.steps["Pretrain"].state.text() == "needs a project"
@@ -94,10 +100,34 @@ def test_a_folder_with_a_project_is_opened_again(opened, image_folder, until):
 def test_preview_shows_layers_and_removes_them(opened, until):
     step = opened.steps["Pretrain"].content
     step.preview_button.click()
-    until(lambda: opened.session.layer("preview") is not None)
+    until(lambda: len(previewed(opened)) == 2)
+    # nothing was chosen: the engine settles the scale and the patch
+    assert step.preview.text.text().startswith("2 file pixels per network pixel, patch None")
     assert "Otsu" in step.preview.text.text()
     step.preview.close_button.click()
-    assert opened.session.layer("preview") is None
+    assert previewed(opened) == []
+    step.job_form.set_values({"scale": {"rule": "fit", "value": 30}})
+    step.preview_button.click()
+    until(lambda: "whole image at 30 px, patch 128" in step.preview.text.text())
+    assert step.job()["scale"] == {"rule": "fit", "value": 30}
+    assert opened.problems == []
+
+
+def test_preview_pixels_lie_on_those_of_the_image(opened, until):
+    """Edge on edge, wherever the image was moved; the method's own layers are in file pixels."""
+    image = opened.session.image_layer
+    image.scale, image.translate, image.rotate = (0.5, 0.25), (3, 4), 30
+    opened.steps["Pretrain"].content.preview_button.click()
+    until(lambda: len(previewed(opened)) == 2)
+    seen, labels = previewed(opened)
+    assert seen.data.shape == (32, 40, 3)
+    assert (seen.interpolation2d, seen.blending) == ("nearest", "translucent")
+    np.testing.assert_allclose(labels.data_to_world((7, 9)), image.data_to_world((7, 9)))
+    for corner in ((0, 0), (32, 0), (0, 40), (32, 40)):
+        there = np.array(corner) * 2 - 0.5
+        np.testing.assert_allclose(
+            seen.data_to_world(np.array(corner) - 0.5), image.data_to_world(there), atol=1e-6
+        )
 
 
 def test_monitor_pause_continue_stop_resume(opened, until):
@@ -136,16 +166,43 @@ def test_finetune_then_the_open_image_is_predicted(opened, until):
     paint(opened, until)
     opened.open_step("Finetune")
     step = opened.steps["Finetune"].content
-    assert step.mode == "full"  # nothing to start from
+    assert step.mode == "full"
+    assert step.start_from.currentText() == "New network (ImageNet)"
+    assert all(button.isEnabled() for button in step.mode_buttons.values())
+    step.mode_buttons["frozen"].click()
+    step.start_from.setCurrentIndex(1)
+    assert step.mode == "full"  # random features are not worth keeping
+    assert step.job()["network"]["encoder_weights"] == "none"
+    step.start_from.setCurrentIndex(0)
+    assert step.mode == "frozen"
+    job = step.job()
+    assert (job["network"]["encoder_weights"], job["scale"], job["answer"]) == (
+        "imagenet",
+        None,
+        None,
+    )
+    assert "patch_size" not in job["training"]  # it follows from the scale
+    step.preview_button.click()
+    until(lambda: len(previewed(opened)) == 1)
+    assert step.preview.text.text().endswith("patch None, run none.")
     assert "1 image annotated" in step.have.text()
     assert not step.missing.isVisible()
     train(opened, until)
     until(lambda: session.active is None and bool(session.usable_runs))
-    assert step.mode == "probe"
+    step.start_from.setCurrentIndex(0)
     job = step.job()
     assert job["from_run"] == session.runs[0].name
+    assert "network" not in job
+    step.preview_button.click()
+    until(lambda: session.runs[0].name in step.preview.text.text())
+    assert "patch 128" in step.preview.text.text()
     step.train.click()
     until(lambda: session.active is not None)
+    assert previewed(opened) == []
+    until(lambda: session.active.doing == "Estimating quality")
+    assert max(point[0] for point in session.active.metrics["loss"]) == 40  # none of the folds
+    until(lambda: step.monitor.text.text().startswith("Estimating quality: step "))
+    assert step.monitor.bar.maximum() == 80
     until(lambda: session.active is None)
     until(lambda: session.prediction_layer is not None)
     layer = session.prediction_layer

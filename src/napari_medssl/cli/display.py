@@ -145,13 +145,14 @@ def progress_line(event: Progress, *, bar: bool = True) -> str:
     share = min(1.0, event.step / event.total) if event.total else 1.0
     full = round(share * _BAR)
     parts = [
+        *([event.doing] if event.doing else []),
         f"[{'#' * full}{'.' * (_BAR - full)}]" if bar else f"{share:4.0%}",
         f"{event.step}/{event.total}",
         f"{event.rate:.1f}/s",
     ]
     if event.step < event.total:
         parts.append(f"{duration(event.eta)} left")
-    shown = ("loss", "validation/loss", "validation/dice")
+    shown = ("loss", "validation/loss")
     parts += [f"{name} {event.metrics[name]:.4g}" for name in shown if name in event.metrics]
     return "  ".join(parts)
 

@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_job", "describe_method", "list_methods", "list_runs", "table"]
 
-_BEST: Mapping[str, Any] = {"validation/dice": max, "validation/loss": min, "loss": min}
+_BEST: Mapping[str, Any] = {
+    "estimate/dice": max,
+    "validation/dice": max,
+    "validation/loss": min,
+    "loss": min,
+}
 """What counts as a run's best score: the first of these that it has, and which end is good."""
+
+_WORDS = {"estimate/dice": "leave-one-out Dice"}
 
 
 def list_runs(project: Project) -> tuple[list[dict[str, Any]], str]:
@@ -33,7 +40,9 @@ def list_runs(project: Project) -> tuple[list[dict[str, Any]], str]:
             entry["method"],
             entry["status"],
             f"{entry['step']}/{entry['total']}" if entry["total"] else "",
-            f"{entry['score']} {entry['best']:.4g}" if entry["score"] else "",
+            f"{_WORDS.get(entry['score'], entry['score'])} {entry['best']:.4g}"
+            if entry["score"]
+            else "",
             entry["problem"] or " > ".join(entry["ancestry"]),
         ]
         for entry in data
@@ -142,7 +151,7 @@ def _run_entry(run: Run) -> dict[str, Any]:
     step = total = 0
     summary = ""
     for event in run.events():
-        if isinstance(event, Progress | Started):
+        if isinstance(event, Started) or (isinstance(event, Progress) and not event.doing):
             step, total = event.step, event.total
         elif isinstance(event, Done):
             summary = event.summary
@@ -150,7 +159,8 @@ def _run_entry(run: Run) -> dict[str, Any]:
         descent, problem = ancestry(run), ""
     except MedsslError as error:  # one damaged file does not hide the other runs
         descent, problem = (), error.message
-    metrics = run.metrics()
+    ends = {name: [(step, value)] for name, value in run.outcome.items()}
+    metrics = ends | run.metrics()
     score = next((name for name in _BEST if metrics.get(name)), "")
     return {
         "run": run.name,

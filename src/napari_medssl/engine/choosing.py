@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     from napari_medssl.plan import Answer
     from napari_medssl.project import Project
 
-__all__ = ["Chooser"]
+__all__ = ["ESTIMATING", "Chooser"]
+
+ESTIMATING = "Estimating quality"
+"""What its progress is called, in which the trainings without a part of the annotated images count."""
 
 FOLDS = "folds"
 """Folder of a run that holds the trainings of its estimate while they last."""
@@ -182,6 +185,7 @@ class Chooser:
                             "total": len(folds) * steps,
                             "eta": event.eta + ahead,
                             "metrics": {},
+                            "doing": ESTIMATING,
                         }
                     )
                 elif isinstance(event, Paused | Resumed) or (
@@ -199,7 +203,11 @@ class Chooser:
 
     def _time_of(self, folds: int) -> str:
         """Say how long the folds take, from how long the run's own training took."""
-        times = [event.time for event in self._run.events() if isinstance(event, Progress)]
+        times = [
+            event.time
+            for event in self._run.events()
+            if isinstance(event, Progress) and not event.doing
+        ]
         if len(times) < 2:
             return ""
         return f", about {duration(folds * (times[-1] - times[0]))}"

@@ -46,6 +46,9 @@ __all__ = [
     "parse_job",
 ]
 
+_RECIPES: dict[str, Any] = {"training": PRESETS}
+"""What a form shows where one of them is chosen."""
+
 
 class _ProjectJob(Config):
     project: str
@@ -59,10 +62,9 @@ class _TrainingJob(_ProjectJob):
     """The network; ignored when the job starts from an earlier run, whose network it then is."""
     from_run: str | None = None
     """An earlier run to start from: its name, or the path of a run folder of another project."""
-    scale: ScaleRule | None = None
-    """The working scale: how large a network pixel is. Unset means that of the run it starts from, or the one that
-    suits the folder."""
-    take: Part = advanced("everything")
+    scale: ScaleRule | None = Field(None, title="Working scale")
+    """How large a network pixel is. Unset (automatic) means as in the run it starts from, or what suits the folder."""
+    take: Part = advanced("everything", title="Take over")
     """What is taken over from that run: the encoder, all but the last layer (encoder+decoder), or everything (the last
     layer where the classes are the same)."""
     seed: int = advanced(0, ge=0, lt=2**31)
@@ -89,13 +91,13 @@ class FinetuneJob(_TrainingJob):
     kind: Literal["finetune"] = "finetune"
     mode: Mode = "full"
     """What is trained: a linear probe on the features, the decoder (frozen encoder), or everything."""
-    preset: Preset = "default"
+    preset: Preset = Field("default", title="Recipe", json_schema_extra={"fills": _RECIPES})
     """The recipe: ours, or that of a paper with its optimiser, rates and loss (pix2rep, dicoh, evaluation). Settings
     that are given beside it count."""
-    answer: Answer | None = None
-    """What predicts afterwards: the network, a random forest on filtered images, or the mean of both. Unset means what
-    leave-one-out estimates favour, or the mean where there are none."""
-    estimate: bool = True
+    answer: Answer | None = Field(None, title="Predict with")
+    """What predicts afterwards: the network, a random forest on filtered images, or the mean of both. Unset
+    (automatic) means what leave-one-out estimates favour, or the mean where there are none."""
+    estimate: bool = Field(True, title="Leave-one-out")
     """Estimate by leave-one-out how good network, forest and their mean are on new images, where two images or groups
     are annotated: the training is repeated up to four times."""
     images: tuple[str, ...] | None = None

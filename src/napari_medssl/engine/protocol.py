@@ -48,9 +48,9 @@ class Request(Config):
         above), by the run's network or, `at_start`, by the one that it began with [``path``: ``.npy`` of float16
         ``(Y/stride, X/stride, D)`` relative to the project, ``stride``, ``shape`` (of the image: Y, X), ``seconds``].
     ``preview``
-        What a pretext method would learn from on one image, before any training
-        and the image as the network sees it, at the working `scale` (unset: the recommended one) with a patch of
-        `patch_size` [``layers``: list of ``{"name", "kind": "labels" | "image" | "points", "path", "text",
+        One image as a network sees it, at the working `scale` (unset: that of `run`, or without a run the recommended
+        one) in patches of `patch_size` (unset: the recommended one); and what the pretext `method` would learn from on
+        it, if one is named [``layers``: list of ``{"name", "kind": "labels" | "image" | "points", "path", "text",
         "pixel": file pixels per pixel}``].
     ``activate``
         Write the class activation map of one image and the class of label `value` into the run's folder [``path``:
@@ -72,7 +72,7 @@ class Request(Config):
     method: str = ""
     method_config: dict[str, Any] = Field(default_factory=dict)
     scale: ScaleRule | None = None
-    patch_size: int = Field(256, ge=32)
+    patch_size: int | None = Field(None, ge=32)
     maps: tuple[PredictedMap, ...] = ()
     """Kept with a prediction: ``probability``, ``uncertainty``."""
     start: Start | None = None

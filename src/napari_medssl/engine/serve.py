@@ -24,7 +24,7 @@ from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.predict import Tiles
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.recommend import recommend
-from napari_medssl.learn.scale_choice import choose_scale, network_view
+from napari_medssl.learn.scale_choice import LARGEST_PATCH, choose_scale, network_view
 from napari_medssl.learn.sources import check_source
 from napari_medssl.project import Project, Run, atomic, read_json, write_json
 from napari_medssl.project.listing import identity_of
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.engine.protocol import Request
     from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.project.working_scale import ScaleRule
 
 __all__ = ["Interactive"]
 
@@ -152,17 +153,16 @@ class Interactive:
 
     def _preview(self, request: Request) -> dict[str, Any]:
         project = self._open(request)
-        method = pretext_method(request.method)
-        config = method.config_type.parse(
-            request.method_config, where=f"settings of {request.method}"
-        )
+        scale, patch, why = _seen_at(project, request)
+        layers = [network_view(ScaledImages(project, scale), request.image, patch=patch, why=why)]
+        if request.method:
+            method = pretext_method(request.method)
+            config = method.config_type.parse(
+                request.method_config, where=f"settings of {request.method}"
+            )
+            layers += method.preview(config, project, request.image, scale=scale, patch=patch)
         folder = project.path / "derived" / "preview"
         described = []
-        scale = request.scale or choose_scale(project).rule
-        layers = [
-            network_view(ScaledImages(project, scale), request.image, patch=request.patch_size),
-            *method.preview(config, project, request.image, scale=scale, patch=request.patch_size),
-        ]
         for number, layer in enumerate(layers):
             path = folder / f"{number}.npy"
             with atomic(path) as temporary, temporary.open("wb") as file:
@@ -227,6 +227,18 @@ class Interactive:
         model = self._models[key]
         check_channels(model, project, run)
         return model, device
+
+
+def _seen_at(project: Project, request: Request) -> tuple[ScaleRule, int, str]:
+    """Settle the working scale and the patch of a preview, as a training would; and say why, where they were chosen."""
+    scale, why = request.scale, ""
+    if scale is None and request.run:
+        scale = model_of(find_run(request.run, project)).spec.scale
+        why = f"The scale is that of {request.run}."
+    if scale is not None:
+        return scale, request.patch_size or LARGEST_PATCH, why
+    chosen = choose_scale(project)
+    return chosen.rule, request.patch_size or chosen.patch, chosen.why
 
 
 def _folder(request: Request) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_medssl.project import Project
     from napari_medssl.project.working_scale import ScaledImages
 
-__all__ = ["ScaleChoice", "annotated_thickness", "choose_scale", "network_view"]
+__all__ = ["LARGEST_PATCH", "ScaleChoice", "annotated_thickness", "choose_scale", "network_view"]
 
 SIDES = (256, 512, 1024)
 """Network pixels along the longer side that are considered for whole images."""
@@ -128,7 +128,7 @@ def annotated_thickness(project: Project, images: Collection[str]) -> float | No
     return statistics.median(float(np.median(part)) for part in widths) if widths else None
 
 
-def network_view(scaled: ScaledImages, name: str, *, patch: int) -> Layer:
+def network_view(scaled: ScaledImages, name: str, *, patch: int, why: str = "") -> Layer:
     """Draw an image as the network sees it, with the frame of a patch where it sees a part.
 
     Parameters
@@ -139,18 +139,27 @@ def network_view(scaled: ScaledImages, name: str, *, patch: int) -> Layer:
         The image.
     patch : int
         Side of a patch, network pixels.
+    why : str
+        What the scale was chosen by, as a sentence.
     """
     factor, planes = scaled.factor(name), scaled.planes(name)
     shown = planes if len(planes) == 3 else np.repeat(planes.mean(0, keepdims=True), 3, axis=0)
     picture = (255 * shown.clip(0, 1)).astype(np.uint8).transpose(1, 2, 0).copy()
     height, width = picture.shape[:2]
-    text = f"What the network sees: {width} x {height} pixels, {factor:.3g} file pixels each"
+    each = "those of the file" if factor == 1 else f"{factor:.3g} file pixels each"
+    text = f"What the network sees: {width} x {height} pixels, {each}"
     if max(height, width) > patch:
         top, left = max(0, (height - patch) // 2), max(0, (width - patch) // 2)
-        cv2.rectangle(picture, (left, top), (left + patch - 1, top + patch - 1), (255, 220, 0), 1)
+        thick = max(1, round(max(height, width) / 400))  # or it is lost where the picture is shrunk
+        corner = (left + patch - 1, top + patch - 1)
+        cv2.rectangle(picture, (left, top), corner, (255, 220, 0), thick)
         text += f", in parts of {patch} x {patch} (the frame)"
     else:
         text += ", the whole image at once"
     return Layer(
-        name="what the network sees", kind="image", data=picture, text=f"{text}.", pixel=factor
+        name="what the network sees",
+        kind="image",
+        data=picture,
+        text=f"{text}. {why}".strip(),
+        pixel=factor,
     )

@@ -50,7 +50,8 @@ class TrainingConfig(Config):
     batch_size: int = Field(8, ge=SMALLEST_BATCH, le=4096)
     """Patches per step; at least two, since batch normalisation compares them."""
     patch_size: int = Field(128, ge=32, le=2048, multiple_of=32)
-    """Side of a patch, network pixels (see the working scale)."""
+    """Side of a patch, network pixels (see the working scale). Left as it is beside an automatic scale, it follows from
+    the images, too."""
     optimizer: Literal["adamw", "sgd"] = advanced("adamw")
     """AdamW, or SGD with a momentum of 0.9."""
     learning_rate: float = Field(3.6e-4, gt=0, le=10)

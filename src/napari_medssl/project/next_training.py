@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Started
 from napari_medssl.instances.known import known_objects
-from napari_medssl.project.weights_header import SPEC_KEY, read_header
+from napari_medssl.project.weights_header import SPEC_KEY, answer_of, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def next_training(
         against = _other(project, last, objects) or _too_much(last, news, count)
         if not against:
             why = f"Goes on from {last.name}: {news} since."
-            answer = _answer(last)
+            answer = answer_of(last)
             return NextTraining(last.name, True, STEPS_ON, answer, why, objects, why_objects)
     if pretrained is None:
         why = f"A new network: nothing is pretrained, and {against}."
@@ -159,13 +159,6 @@ def _other(project: Project, run: Run, objects: bool) -> str:
     if bool(spec.get("objects")) != objects:
         return f"{run.name} {'did not learn' if objects else 'learned'} objects"
     return ""
-
-
-def _answer(run: Run) -> str:
-    """Return what predicts in a fine-tuned run that `_other` had nothing against."""
-    weights = run.weights("best")
-    assert weights is not None  # it is among the runs with weights
-    return str(read_header(weights).get(SPEC_KEY, {}).get("answer", "network"))
 
 
 def _too_much(run: Run, news: _News, count: int) -> str:

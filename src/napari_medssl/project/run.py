@@ -171,6 +171,12 @@ class Run:
             return "failed"
         return "done" if isinstance(event, Done) and not event.stopped else "stopped"
 
+    @property
+    def outcome(self) -> dict[str, float]:
+        """What was measured of it when it ended, among it ``estimate/dice``; empty before."""
+        event = self._last_step()
+        return event.metrics if isinstance(event, Done) else {}
+
     def weights(self, which: Literal["best", "last"] = "best") -> Path | None:
         """Give the weights to use.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_medssl.project.run import Run
 
-__all__ = ["EXPORT_KEY", "SPEC_KEY", "ancestry", "descent", "read_header"]
+__all__ = ["EXPORT_KEY", "SPEC_KEY", "ancestry", "answer_of", "descent", "read_header"]
 
 SPEC_KEY = "napari_medssl"
 """Entry of a ``.safetensors`` header that describes the network, as JSON."""
@@ -92,3 +92,21 @@ def ancestry(run: Run) -> tuple[str, ...]:
     """
     weights = run.weights("best")
     return descent(weights)[:-1] if weights is not None else ()
+
+
+def answer_of(run: Run) -> str:
+    """Say what predicts in a run: ``network``, ``forest`` or ``mean``.
+
+    Parameters
+    ----------
+    run : Run
+        One without weights, or with those of an earlier version, has its network alone.
+
+    Raises
+    ------
+    MedsslError
+        If its weights cannot be read.
+    """
+    weights = run.weights("best")
+    spec = read_header(weights).get(SPEC_KEY, {}) if weights is not None else {}
+    return str(spec.get("answer", "network"))

@@ -30,7 +30,16 @@ class ScaleRule(Config):
     4.0
     """
 
-    rule: Literal["fixed", "physical", "fit"] = "fixed"
+    rule: Literal["fixed", "physical", "fit"] = Field(
+        "fixed",
+        json_schema_extra={
+            "labels": {
+                "fixed": "file pixels",
+                "physical": "micrometres",
+                "fit": "longer side in px",
+            }
+        },
+    )
     """File pixels per network pixel (fixed), micrometres per network pixel (physical), or the whole image in so many
     network pixels along its longer side (fit)."""
     value: float = Field(1.0, gt=0, le=100_000)

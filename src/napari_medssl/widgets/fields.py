@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox, LineEdit, SpinBox
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QHBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_medssl.config import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from magicgui.widgets.bases import ValueWidget
 
@@ -72,6 +72,17 @@ class _Direct(Field):
 
     def set_value(self, value: Any) -> None:
         self.magic.value = value
+
+
+class _Choice(_Direct):
+    """One of several values, with words for some of them."""
+
+    def __init__(self, title: str, values: Sequence[Any], labels: Mapping[Any, str]) -> None:
+        choices = [(labels.get(value, str(value)), value) for value in values]
+        super().__init__(title, ComboBox(choices=choices))
+        self.magic.native.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
 
 
 class _File(_Direct):
@@ -140,6 +151,59 @@ class _Optional(Field):
             self.inner.set_value(value)
 
 
+class _Automatic(Field):
+    """A check box "automatic", which stands for None, and the field below it while that is not ticked."""
+
+    def __init__(self, title: str, inner: Field) -> None:
+        super().__init__(title)
+        self.inner = inner
+        self.box = CheckBox(value=True, text="automatic")
+        self.box.native.setAccessibleName(f"{title}: automatic")
+        column = QVBoxLayout(self.widget)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.box.native)
+        column.addWidget(inner.widget)
+        self.widget.setFocusProxy(self.box.native)
+        inner.widget.setVisible(False)
+        self.box.changed.connect(self._on_ticked)
+        inner.changed.connect(self.changed)
+
+    def _on_ticked(self, on: bool) -> None:
+        self.inner.widget.setVisible(not on)
+        self.changed.emit()
+
+    def value(self) -> Any:
+        return None if self.box.value else self.inner.value()
+
+    def set_value(self, value: Any) -> None:
+        self.box.value = value is None
+        if value is not None:
+            self.inner.set_value(value)
+
+
+class _Group(Field):
+    """The settings of an object side by side."""
+
+    def __init__(self, title: str, fields: dict[str, Field]) -> None:
+        super().__init__(title)
+        self.fields = fields
+        row = QHBoxLayout(self.widget)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        for name, field in fields.items():
+            field.widget.setAccessibleName(f"{title}: {name}")
+            field.changed.connect(self.changed)
+            row.addWidget(field.widget, 2 if isinstance(field, _Choice) else 1)
+
+    def value(self) -> dict[str, Any]:
+        return {name: field.value() for name, field in self.fields.items()}
+
+    def set_value(self, value: Any) -> None:
+        for name in self.fields.keys() & value.keys():
+            self.fields[name].set_value(value[name])
+
+
 class _Row(Field):
     """Several fields side by side: a tuple of fixed length."""
 
@@ -189,7 +253,7 @@ def _choose(title: str, schema: dict[str, Any], resolve: Resolve) -> Field:
     if "anyOf" in schema:
         return _union(title, schema, resolve)
     if "enum" in schema:
-        return _Direct(title, ComboBox(choices=list(schema["enum"])))
+        return _Choice(title, schema["enum"], schema.get("labels", {}))
     kind = schema.get("type")
     if kind == "boolean":
         box = CheckBox()
@@ -208,6 +272,13 @@ def _choose(title: str, schema: dict[str, Any], resolve: Resolve) -> Field:
     if kind == "array" and schema.get("prefixItems"):
         items = [resolve(item) for item in schema["prefixItems"]]
         return _Row(title, [make_field(title, item, resolve) for item in items])
+    if schema.get("properties"):
+        fields = {}
+        for name, item in schema["properties"].items():
+            part = resolve(item)
+            fields[name] = make_field(name, part, resolve)
+            fields[name].widget.setToolTip(" ".join(part.get("description", "").split()))
+        return _Group(title, fields)
     return _Text(title, read=json.loads, show=json.dumps, hint="JSON, for example [1, 2]")
 
 
@@ -216,7 +287,13 @@ def _union(title: str, schema: dict[str, Any], resolve: Resolve) -> Field:
     rest = [part for part in parts if part.get("type") != "null"]
     if len(rest) == 1:
         inner = {key: schema[key] for key in schema if key not in ("anyOf", "default")} | rest[0]
+        if "enum" in inner and len(parts) > 1:
+            return _Choice(
+                title, [None, *inner["enum"]], {None: "automatic"} | inner.get("labels", {})
+            )
         field = make_field(title, inner, resolve)
+        if "properties" in inner and len(parts) > 1:
+            return _Automatic(title, field)
     else:
         field = _Text(title, read=_json_or_text, show=_text_or_json, hint="a number or a word")
     return _Optional(title, field) if len(rest) < len(parts) else field
@@ -236,7 +313,7 @@ def _integer(title: str, schema: dict[str, Any]) -> Field:
 
 def _number(title: str, schema: dict[str, Any]) -> Field:
     """Give a spin box to plain numbers within narrow limits, else text: 4.7e-4 must stay 4.7e-4."""
-    low: Any = schema.get("minimum", schema.get("exclusiveMinimum"))
+    low: Any = schema.get("minimum")  # above an excluded one, any power of ten may be wanted
     high: Any = schema.get("maximum", schema.get("exclusiveMaximum"))
     default: Any = schema.get("default")
     narrow = low is not None and high is not None and high - low <= 1000
@@ -244,9 +321,10 @@ def _number(title: str, schema: dict[str, Any]) -> Field:
         return _Text(title, read=_float, show=_show_float, hint="a number such as 3.6e-4")
     decimals = 1 if default == round(default, 1) and high - low > 10 else 3
     tiny = 10.0**-decimals
-    low = float(low) + (tiny if "exclusiveMinimum" in schema else 0.0)
     high = float(high) - (tiny if "exclusiveMaximum" in schema else 0.0)
-    box = FloatSpinBox(min=low, max=high, step=tiny, value=max(low, min(high, float(default))))
+    box = FloatSpinBox(
+        min=float(low), max=high, step=tiny, value=max(low, min(high, float(default)))
+    )
     box.native.setDecimals(decimals)
     box.native.setSingleStep(10 * tiny)
     return _Direct(title, box)

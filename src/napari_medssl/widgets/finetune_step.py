@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
     QFormLayout,
+    QHBoxLayout,
     QLabel,
     QPushButton,
     QRadioButton,
@@ -19,7 +20,8 @@ from qtpy.QtWidgets import (
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.form import LABEL_WIDTH, Form
-from napari_medssl.widgets.job_schema import job_schema
+from napari_medssl.widgets.job_schema import job_of, job_schema
+from napari_medssl.widgets.preview import Preview
 from napari_medssl.widgets.run_monitor import RunMonitor
 from napari_medssl.widgets.theme import set_role
 from napari_medssl.widgets.unsaved import check_saved, save_all
@@ -31,15 +33,14 @@ if TYPE_CHECKING:
 __all__ = ["FinetuneStep"]
 
 _MODES = {
-    "probe": ("Linear probe", "one layer on the features it has; seconds"),
-    "frozen": ("Frozen encoder", "the decoder learns, the encoder stays; minutes"),
-    "full": ("Full (recommended)", "everything learns, the encoder more slowly; minutes"),
+    "probe": ("Linear probe", "linear classifier on frozen features; seconds"),
+    "frozen": ("Frozen encoder", "trains the decoder alone; minutes"),
+    "full": ("Full (recommended)", "trains all layers; minutes"),
 }
-_FIELDS = (
+_FOLDED = (
     "preset",
     "answer",
     "estimate",
-    "scale",
     "take",
     "network",
     "training",
@@ -47,6 +48,7 @@ _FIELDS = (
     "threads",
     "seed",
 )
+_FIELDS = ("scale", *_FOLDED)
 _START = ("network.encoder_weights", "network.weights_file")
 
 
@@ -69,7 +71,10 @@ class FinetuneStep(QWidget):
         set_role(self.missing, "warning")
         self.start_from = QComboBox()
         self.start_from.setAccessibleName("Start from")
-        self.start_from.setToolTip("The run whose network learns on, or a new network")
+        self.start_from.setToolTip(
+            "The run whose network is trained further, or a new network. EfficientNet-Lite0's ImageNet weights come"
+            " with medssl; those of another encoder are downloaded once."
+        )
         self.start_from.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -78,16 +83,21 @@ class FinetuneStep(QWidget):
         self.mode_buttons: dict[str, QRadioButton] = {}
         self.job_form: Form | None = None
         self._forms = QVBoxLayout()
+        self.preview_button = QPushButton("Preview")
+        self.preview_button.setToolTip("Show the open image as the network sees it")
+        self.preview = Preview(session)
         self.train = QPushButton("Train")
         set_role(self.train, "primary")
         self.monitor = RunMonitor(session, ("finetune",))
         self._lay_out()
         self.start_from.currentIndexChanged.connect(self._on_start_from)
+        self.preview_button.clicked.connect(self._on_preview)
         self.train.clicked.connect(self._on_train)
         session.overview.changed.connect(self._on_overview)
         session.project_changed.connect(self._on_overview)
         session.runs_changed.connect(self._fill_start_from)
         session.busy_changed.connect(self._on_overview)
+        session.image_changed.connect(self._on_overview)
         session.description_changed.connect(self._on_description)
         self._fill_start_from()
         self._on_description()
@@ -102,10 +112,12 @@ class FinetuneStep(QWidget):
         project = self._session.project
         if project is None or self.job_form is None:
             raise MedsslError("There is nothing to train yet.", advice="Open a project first.")
-        run = self.start_from.currentData()
-        job = self.job_form.values()
+        run, weights = self.start_from.currentData()
+        job = job_of(self.job_form)
         if run is not None:
-            job.pop("network", None)  # the run knows its network
+            del job["network"]  # the run knows its network
+        else:
+            job["network"]["encoder_weights"] = weights
         return {
             "kind": "finetune",
             "project": str(project.path),
@@ -143,7 +155,11 @@ class FinetuneStep(QWidget):
             column.addWidget(hint)
         self.mode_buttons["full"].setChecked(True)
         column.addLayout(self._forms)
-        column.addWidget(self.train)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.preview_button)
+        buttons.addWidget(self.train, 1)
+        column.addLayout(buttons)
+        column.addWidget(self.preview)
         column.addWidget(self.monitor, 1)
         column.addStretch(0)
 
@@ -152,7 +168,7 @@ class FinetuneStep(QWidget):
         if description is None:
             return
         form = Form(
-            job_schema(description, "finetune", fold=_FIELDS),
+            job_schema(description, "finetune", fold=_FOLDED),
             only=_FIELDS,
             skip=_START,
         )
@@ -165,25 +181,25 @@ class FinetuneStep(QWidget):
         self._on_overview()
 
     def _fill_start_from(self) -> None:
-        chosen = self.start_from.currentData()
+        chosen = self.start_from.currentText()
         self.start_from.blockSignals(True)
         self.start_from.clear()
         runs = self._session.usable_runs
         # learning again after corrections starts from the pretrained network, not from the last probe
         for run in sorted(runs, key=lambda item: item.kind != "pretrain"):
-            self.start_from.addItem(run.name, run.name)
-        self.start_from.addItem("A new network", None)
-        index = self.start_from.findData(chosen) if chosen is not None else 0
-        self.start_from.setCurrentIndex(max(0, index))
+            self.start_from.addItem(run.name, (run.name, ""))
+        self.start_from.addItem("New network (ImageNet)", (None, "imagenet"))
+        self.start_from.addItem("New network (random weights)", (None, "none"))
+        self.start_from.setCurrentIndex(max(0, self.start_from.findText(chosen)))
         self.start_from.blockSignals(False)
         self._on_start_from()
 
     def _on_start_from(self) -> None:
-        scratch = self.start_from.currentData() is None
+        random = self.start_from.currentData() == (None, "none")
         for key in ("probe", "frozen"):
-            self.mode_buttons[key].setEnabled(not scratch)
-        # random features are not worth keeping; the wish comes back with a run to start from
-        self.mode_buttons["full" if scratch else self._wanted_mode].setChecked(True)
+            self.mode_buttons[key].setEnabled(not random)
+        # random features are not worth keeping; the wish comes back with another start
+        self.mode_buttons["full" if random else self._wanted_mode].setChecked(True)
 
     def _on_mode(self, key: str) -> None:
         self._wanted_mode = key
@@ -209,12 +225,24 @@ class FinetuneStep(QWidget):
             self.missing.setText(f"No pixels yet of: {', '.join(missing)}. Paint some in Annotate.")
         enough = len(annotated.pixels) >= 2
         idle = self._session.active is None
+        self.preview_button.setEnabled(
+            self.job_form is not None and self._session.image is not None
+        )
         self.train.setEnabled(enough and idle and self.job_form is not None)
         self.train.setToolTip(
             "Another run is active"
             if not idle
             else ("" if enough else "Paint pixels of at least two classes first")
         )
+
+    def _on_preview(self) -> None:
+        if self.job_form is None:
+            return
+        run, _ = self.start_from.currentData()
+        try:
+            self.preview.ask(self.job_form, run=run)
+        except MedsslError as error:
+            self._session.show_error(error)
 
     def _on_train(self) -> None:
         save_all(self._session)  # what is being painted counts
@@ -235,6 +263,7 @@ class FinetuneStep(QWidget):
         try:
             check_saved(self._session)
             self._session.start_job(job)
+            self.preview.clear()
         except MedsslError as error:
             self._session.show_error(error)
             return

@@ -72,6 +72,9 @@ class Form(QWidget):
     ) -> None:
         super().__init__(parent)
         self._fields: dict[tuple[str, ...], Field] = {}
+        self._fills: set[tuple[str, ...]] = set()
+        """Choices that set other fields: in `set_values` they come first."""
+        self._defaults: dict[tuple[str, ...], Any] = {}
         self._labels: dict[tuple[str, ...], QLabel] = {}
         self._constants: dict[tuple[str, ...], Any] = {}
         self._plain = _rows()
@@ -109,7 +112,9 @@ class Form(QWidget):
         self._show((), values)
 
     def _show(self, above: tuple[str, ...], values: Mapping[str, Any]) -> None:
-        for path, field in self._fields.items():
+        for path, field in sorted(
+            self._fields.items(), key=lambda item: item[0] not in self._fills
+        ):
             if path[: len(above)] != above:
                 continue
             inner: Any = values
@@ -117,6 +122,24 @@ class Form(QWidget):
                 inner = inner[part] if isinstance(inner, dict) and part in inner else _ABSENT
             if inner is not _ABSENT:
                 field.set_value(inner)
+
+    def _fill(self, fills: Mapping[str, Mapping[str, Mapping[str, Any]]], chosen: str) -> None:
+        """Show what a choice says of other settings, and the defaults of those that only other choices speak of.
+
+        Parameters
+        ----------
+        fills : mapping
+            Property with settings -> choice -> setting -> value.
+        chosen : str
+            The choice.
+        """
+        for name, choices in fills.items():
+            usual = {key: self._defaults[name, key] for key in set().union(*choices.values())}
+            self.set_values({name: usual | dict(choices[chosen])})
+
+    def is_default(self, *path: str) -> bool:
+        """Whether a property has the default of its schema."""
+        return bool(self._fields[path].value() == self._defaults[path])
 
     def field(self, *path: str) -> Field:
         """Return the field of a property, for tests and for special wiring."""
@@ -164,6 +187,10 @@ class Form(QWidget):
     ) -> None:
         title = path[-1].replace("_", " ")
         title = title[:1].upper() + title[1:]
+        if (
+            schema.get("title", title).lower() != title.lower()
+        ):  # pydantic's own is made of the name
+            title = schema["title"]
         field = make_field(title, schema, lambda item: resolve(item, definitions))
         tip = _tip(schema)
         label = QLabel(title)
@@ -174,8 +201,12 @@ class Form(QWidget):
         field.widget.setAccessibleName(title)
         field.widget.setAccessibleDescription(schema.get("description", ""))
         field.changed.connect(self.changed)
+        if "fills" in schema:
+            self._fills.add(path)
+            field.changed.connect(lambda: self._fill(schema["fills"], field.value()))
         (self._folded if folded else self._plain).addRow(label, field.widget)
         self._fields[path] = field
+        self._defaults[path] = schema.get("default", _ABSENT)
         self._labels[path] = label
 
 
@@ -212,6 +243,6 @@ def _tip(schema: Mapping[str, Any]) -> str:
             limits.append(f"{sign} {schema[key]:g}")
     if limits:
         lines.append(f"Allowed: {', '.join(limits)}.")
-    if "default" in schema:
+    if schema.get("default") is not None:
         lines.append(f"Default: {schema['default']}.")
     return "\n".join(line for line in lines if line)

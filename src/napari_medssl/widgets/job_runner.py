@@ -99,11 +99,12 @@ class JobRunner(QObject):
         handle = self.active
         if handle is None:
             return
+        before = handle.doing
         handle.take(event)
-        if isinstance(event, Started):
+        if isinstance(event, Started) or handle.doing != before:
             if self._stand is not None:
                 self._stand.end()
-            self._stand = Stand(event.title)
+            self._stand = Stand(handle.doing or handle.title)
             self._stand.worker_finished.connect(self._settle)
         if isinstance(event, Progress) and self._stand is not None:
             self._stand.advance(event.step / max(event.total, 1))

@@ -1,4 +1,4 @@
-"""The job schemas of the engine, prepared for forms."""
+"""The job schemas of the engine, prepared for forms, and the jobs that forms describe."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from napari_medssl.engine.protocol import Description
+    from napari_medssl.widgets.form import Form
 
-__all__ = ["job_schema"]
+__all__ = ["job_of", "job_schema"]
+
+_PATCH = ("training", "patch_size")
 
 
 def job_schema(
@@ -43,3 +46,17 @@ def job_schema(
         encoder["enum"] = names if default in names or default is None else [default, *names]
         properties["network"] = network
     return schema
+
+
+def job_of(form: Form) -> dict[str, Any]:
+    """Return what the form of a training says, without a patch size where the engine is to choose that, too.
+
+    Raises
+    ------
+    napari_medssl.config.ConfigError
+        If a text field holds what its type does not allow.
+    """
+    job = form.values()
+    if job["scale"] is None and form.is_default(*_PATCH):
+        del job["training"]["patch_size"]
+    return job

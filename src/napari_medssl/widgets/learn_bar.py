@@ -128,6 +128,8 @@ class LearnBar(QWidget):
             left = f"{duration(job.eta)} left" if job.rate else "starting"
             words = {"paused": "paused", "stopping": "stopping"}.get(job.state, left)
             text = f"{job.step} of {job.total} steps, {words}" if job.total else words
+            if job.doing:
+                text = f"{job.doing}: {text}"
         elif loop.said:
             text = loop.said
         elif why_not:

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
-    Pixel = tuple[int, int]
+    Pixel = tuple[float, float]
 
 __all__ = ["follow", "place", "transforms"]
 
 _MOVES = ("scale", "translate", "rotate", "shear", "affine")
 
 
-def transforms(source: Layer, begin: Pixel = (0, 0)) -> dict[str, Any]:
+def transforms(source: Layer, begin: Pixel = (0, 0), *, pixel: float = 1.0) -> dict[str, Any]:
     """Return what places a layer in the world, as arguments for another layer of the same axes.
 
     Parameters
@@ -25,10 +25,14 @@ def transforms(source: Layer, begin: Pixel = (0, 0)) -> dict[str, Any]:
         Where the other one is to lie.
     begin : tuple of int
         The pixel of `source` (Y, X) at which the other one begins, if it is a part of it.
+    pixel : float
+        Side of the other one's pixels, in pixels of `source`. Their outer edges coincide, so the centre of a larger
+        first pixel lies further inside.
     """
+    inside = (pixel - 1) / 2
     return {
-        "scale": source.scale,
-        "translate": _translate(source, begin),
+        "scale": source.scale * pixel,
+        "translate": _translate(source, (begin[0] + inside, begin[1] + inside)),
         "rotate": source.rotate,
         "shear": source.shear,
         "affine": source.affine.affine_matrix,
@@ -70,6 +74,6 @@ def follow(source: Layer, layer: Layer, begin: Pixel = (0, 0)) -> Callable[[], N
 
 def _translate(source: Layer, begin: Pixel) -> Any:
     """Give the translation of a layer whose first pixel lies on a pixel of another one."""
-    if begin == (0, 0):
+    if not any(begin):
         return source.translate
     return source.affine.inverse(source.data_to_world(begin))

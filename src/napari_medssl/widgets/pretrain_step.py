@@ -21,7 +21,7 @@ from napari_medssl.errors import MedsslError
 from napari_medssl.widgets.device_badge import DeviceBadge
 from napari_medssl.widgets.fold import Fold
 from napari_medssl.widgets.form import LABEL_WIDTH, Form
-from napari_medssl.widgets.job_schema import job_schema
+from napari_medssl.widgets.job_schema import job_of, job_schema
 from napari_medssl.widgets.preview import Preview
 from napari_medssl.widgets.run_monitor import RunMonitor
 from napari_medssl.widgets.theme import set_role
@@ -76,7 +76,9 @@ class PretrainStep(QWidget):
         self.device.setWordWrap(True)
         self.badge = DeviceBadge(session)
         self.preview_button = QPushButton("Preview")
-        self.preview_button.setToolTip("Show what the method would learn from in the open image")
+        self.preview_button.setToolTip(
+            "Show the open image as the network sees it, and what the method would learn from in it"
+        )
         self.start = QPushButton("Start pretraining")
         set_role(self.start, "primary")
         self.monitor = RunMonitor(session, ("pretrain", "compare"))
@@ -100,7 +102,7 @@ class PretrainStep(QWidget):
         project, method = self._session.project, self._method()
         if project is None or method is None or self.job_form is None or self.method_form is None:
             raise MedsslError("There is nothing to start yet.", advice="Open a project first.")
-        job = self.job_form.values()
+        job = job_of(self.job_form)
         kind, name = self.start_from.currentData()
         if kind not in ("", "run"):  # else it is the engine's to say, by the encoder or the run
             file = str(self._file) if kind == "file" else None
@@ -198,7 +200,7 @@ class PretrainStep(QWidget):
             return
         form = Form(
             job_schema(description, "pretrain"),
-            only=("take", "network", "training", "device", "threads", "seed"),
+            only=("scale", "take", "network", "training", "device", "threads", "seed"),
             skip=_START,
             key=_KEY,
         )
@@ -266,10 +268,13 @@ class PretrainStep(QWidget):
 
     def _on_preview(self) -> None:
         method = self._method()
-        if method is None or self.method_form is None:
+        if method is None or self.method_form is None or self.job_form is None:
             return
+        kind, name = self.start_from.currentData()
+        run = name if kind == "run" else None
         try:
-            self.preview.ask(method.key, self.method_form.values())
+            config = self.method_form.values()
+            self.preview.ask(self.job_form, run=run, method=method.key, config=config)
         except MedsslError as error:
             self._session.show_error(error)
 

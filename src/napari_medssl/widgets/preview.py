@@ -1,4 +1,4 @@
-"""What a pretext method would learn from in the open image, as layers, before any training."""
+"""The open image as a network sees it, and what a pretext method would learn from, before any training."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 from napari.layers import Image, Labels, Points
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_medssl.widgets.job_schema import job_of
 from napari_medssl.widgets.layers import mark, remove_layer
 from napari_medssl.widgets.placement import transforms
 from napari_medssl.widgets.theme import set_role
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
+    from napari_medssl.widgets.form import Form
     from napari_medssl.widgets.session import Session
 
 __all__ = ["Preview"]
@@ -43,21 +45,50 @@ class Preview(QWidget):
         set_role(self.text, "hint")
         self.close_button = QPushButton("Remove preview")
         self.close_button.clicked.connect(self.clear)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.text, 1)
-        row.addWidget(self.close_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.close_button)
+        column.addWidget(self.text)
         self.setVisible(False)
         session.image_changed.connect(self.clear)
 
-    def ask(self, method: str, config: dict[str, Any]) -> None:
-        """Ask for the open image; returns at once."""
-        self._say("Asking the engine; the first time it loads torch ...", done=False)
+    def ask(
+        self,
+        form: Form,
+        *,
+        run: str | None = None,
+        method: str = "",
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        """Ask for the open image; returns at once.
+
+        Parameters
+        ----------
+        form : Form
+            Of the training: has its working scale and patch size.
+        run : str, optional
+            What the training starts from.
+        method : str
+            Key of the pretext method, if what that learns from is wanted, too.
+        config : dict, optional
+            Its settings.
+
+        Raises
+        ------
+        napari_medssl.config.ConfigError
+            If the form has a text that its type does not allow.
+        """
+        job = form.values() if run else job_of(form)
+        self._say("Loading PyTorch ...", done=False)
         image = self._session.image
         self._session.request(
             "preview",
+            run=run or "",
             method=method,
-            method_config=config,
+            method_config=config or {},
+            scale=job["scale"],
+            patch_size=job["training"].get("patch_size"),
             on_result=lambda data: self._read(image, data),
             on_failed=self._failed,
         )
@@ -92,14 +123,15 @@ class Preview(QWidget):
         viewer = self._session.viewer
         remove_layer(viewer, _ROLE)
         active, image = viewer.layers.selection.active, self._session.image_layer
-        for item, array in loaded:
-            layer = _layer(item, array, {} if image is None else transforms(image))
+        for number, (item, array) in enumerate(loaded):
+            place = {} if image is None else transforms(image, pixel=item["pixel"])
+            layer = _layer(item, array, place, over=number > 0)
             mark(layer, _ROLE, image=self._session.image)
             viewer.add_layer(layer)
         if active is not None and active in viewer.layers:  # one goes on painting where one was
             viewer.layers.selection.active = active
         self._beside = image is not None and any(
-            item["kind"] == "image" and array.shape[1] > image.data.shape[1]
+            item["kind"] == "image" and (array.shape[1] - 1) * item["pixel"] > image.data.shape[1]
             for item, array in loaded
         )
         if self._beside:
@@ -116,9 +148,17 @@ def _load(path: Path) -> np.ndarray:
     return np.load(path) if path.suffix == ".npy" else tifffile.imread(path)
 
 
-def _layer(item: dict[str, Any], array: np.ndarray, place: dict[str, Any]) -> Layer:
+def _layer(item: dict[str, Any], array: np.ndarray, place: dict[str, Any], *, over: bool) -> Layer:
+    """Make a layer; the first is the image itself, and others lie over it."""
     if item["kind"] == "labels":
         return Labels(array, name=item["name"], opacity=0.5, **place)
     if item["kind"] == "points":
         return Points(array, name=item["name"], size=8, face_color="transparent", **place)
-    return Image(array, name=item["name"], blending="additive", rgb=array.ndim == 3, **place)
+    return Image(
+        array,
+        name=item["name"],
+        blending="additive" if over else "translucent",
+        interpolation2d="nearest",  # the network's pixels are to be seen
+        rgb=array.ndim == 3,
+        **place,
+    )

@@ -88,6 +88,8 @@ class RunChoice(QWidget):
         self.box.setCurrentIndex(
             next((n for n in range(self.box.count()) if self.box.itemData(n) == chosen), 0)
         )
+        tip = self.box.currentData(Qt.ItemDataRole.ToolTipRole) or ""
+        self.box.setToolTip(f"Runs that have weights, newest first.\n{tip}".strip())
         self.notes.setText("" if foreign is None else "\n".join(foreign.notes))
         self.notes.setVisible(bool(self.notes.text()))
 

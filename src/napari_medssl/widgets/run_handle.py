@@ -58,6 +58,8 @@ class RunHandle:
         self.process = process
         self.kind = str(job["kind"])
         self.title = ""
+        self.doing = ""
+        """What the steps are of, where they are not the job's own."""
         self.run = str(job.get("run") or "") if self.kind == "resume" else ""
         self.step = 0
         self.total = 0
@@ -88,7 +90,7 @@ class RunHandle:
                 self.state = "running"
         elif isinstance(event, Progress):
             self.step, self.total = event.step, event.total
-            self.rate, self.eta = event.rate, event.eta
+            self.rate, self.eta, self.doing = event.rate, event.eta, event.doing
             for name, value in event.metrics.items():
                 points = self.metrics.setdefault(name, [])
                 # each event repeats the newest validation; only a new one is a point

@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Failed, Saved, Started
-from napari_medssl.project.weights_header import ancestry
+from napari_medssl.project.weights_header import ancestry, answer_of
 
 if TYPE_CHECKING:
     from napari_medssl.events import AnyEvent
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from napari_medssl.widgets.session import Session
 
 __all__ = ["RunList"]
+
+_ANSWERS = {
+    "forest": "Its random forest predicts.",
+    "mean": "The mean of its network and random forest predicts.",
+}
 
 
 class RunList(QObject):
@@ -35,7 +40,7 @@ class RunList(QObject):
         self.all: list[Run] = []
         self.usable: list[Run] = []
         self.origins: dict[str, str] = {}
-        """What each usable run descends from, as a sentence."""
+        """What each usable run descends from and by what it predicts, in sentences."""
         self._chosen: str | None = None
 
     @property
@@ -108,7 +113,8 @@ def _read(project: Project) -> tuple[list[Run], dict[str, str]]:
 
 def _origin(run: Run) -> str:
     try:
-        before = ancestry(run)
+        before, answer = ancestry(run), answer_of(run)
     except MedsslError as error:  # whoever uses the run is told the same
         return error.message
-    return f"Descends from {', then '.join(before)}." if before else "Was trained from scratch."
+    origin = f"Descends from {', then '.join(before)}." if before else "Was trained from scratch."
+    return f"{origin} {_ANSWERS.get(answer, '')}".rstrip()

@@ -86,7 +86,7 @@ class RunMonitor(QWidget):
         self.pause = QPushButton("Pause")
         self.stop = QPushButton("Stop and keep")
         self.stop.setToolTip(
-            "Save a checkpoint, keep the best weights and end; can be resumed later"
+            "Save a checkpoint and end; what was learned is kept and can be used. Can be resumed later."
         )
         self.resume = QPushButton("Resume")
         self.resume.setToolTip("Go on from the last checkpoint of this run")
@@ -174,6 +174,8 @@ class RunMonitor(QWidget):
         self.bar.setRange(0, handle.total if handle.step else 0)
         self.bar.setValue(handle.step)
         place = f"Step {handle.step} of {handle.total}"
+        if handle.doing:
+            place = f"{handle.doing}: {place[0].lower()}{place[1:]}"
         if handle.state == "running":
             self.text.setText(f"{place} · {_speed(handle)}")
         elif handle.over:

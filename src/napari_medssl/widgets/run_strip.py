@@ -71,7 +71,9 @@ class RunStrip(QFrame):
         words = {"paused": "paused", "stopping": "stopping"}.get(active.state, "")
         left = f"{duration(active.eta)} left" if active.rate and not words else words
         self.text.setText(
-            " · ".join(part for part in (title_of(active.kind), percent, left) if part)
+            " · ".join(
+                part for part in (active.doing or title_of(active.kind), percent, left) if part
+            )
         )
         self.bar.setRange(0, active.total)
         self.bar.setValue(active.step)

@@ -311,6 +311,8 @@ def _origin(report: Report, run: Run, project: Project) -> None:
         if scores:
             step, best = max(scores, key=lambda point: point[1])
             report.note(f"{found.name}: best validation Dice {best:.3f}, at step {step}.")
+        if "estimate/dice" in found.outcome:
+            report.note(f"{found.name}: leave-one-out Dice {found.outcome['estimate/dice']:.3f}.")
     report.subsection("Settings")
     report.settings(
         {found.name: {k: v for k, v in found.job.items() if k != "project"} for found in runs}

@@ -58,7 +58,8 @@ class FinetuneConfig(TrainingConfig):
     batch_size: int = Field(4, ge=SMALLEST_BATCH, le=4096)
     """Patches per step; at least two, since batch normalisation compares them."""
     patch_size: int = Field(256, ge=32, le=2048, multiple_of=32)
-    """Side of a patch, network pixels (see the working scale); whole images where they are no larger."""
+    """Side of a patch, network pixels (see the working scale); whole images where they are no larger. Left as it is
+    beside an automatic scale, it follows from the images, too."""
     learning_rate: float = Field(1e-3, gt=0, le=10)
     """Peak learning rate of the last layer."""
     encoder_rate: float = advanced(0.3, gt=0, le=1)
