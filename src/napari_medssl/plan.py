@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 from napari_medssl.config import Config
 
-__all__ = ["Advice", "Answer", "FolderFacts", "Recommendation", "Start"]
+__all__ = ["Advice", "Answer", "Basis", "FolderFacts", "Recommendation", "Start"]
 
 Start = Literal["none", "imagenet", "file"]
 """What an encoder starts from: random numbers, ImageNet's weights, or a file."""
 
+Basis = Literal["measured here", "measured on other folders", "rule"]
+"""What a recommendation rests on."""
 Answer = Literal["network", "forest", "mean"]
 """What predicts after a fine-tuning: the network, a random forest on filtered images, or the mean of both."""
 
@@ -50,6 +52,8 @@ class Advice(Config):
     """For people."""
     why: str
     """One sentence."""
+    basis: Basis = "rule"
+    """What it rests on."""
 
 
 class Recommendation(Config):

@@ -104,6 +104,7 @@ def test_everything_that_a_project_allows(project: Project, tuned: Run) -> None:
     assert all(pair.image != pair.nearest for pair in found.relatives)
     assert found.spread is not None
     assert found.spread.positive > found.spread.negative
+    assert (found.spread.of, found.spread.dimension, found.spread.full) == ("projector", 16, 0.25)
     assert found.likeness is not None
     assert found.likeness.images == 6
     assert found.activations == ()  # it learned features, not classes
@@ -123,6 +124,8 @@ def test_everything_that_a_project_allows(project: Project, tuned: Run) -> None:
 def test_a_run_with_itself(project: Project, tuned: Run) -> None:
     assess(project, tuned, against=tuned.name)
     (found,) = read_assessments(tuned)
+    assert found.spread is not None
+    assert found.spread.of == "encoder"
     assert found.cka is not None
     assert found.cka.stages == pytest.approx([1, 1, 1])
     assert len(found.activations) == 6

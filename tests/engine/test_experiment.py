@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
+import shutil
 import statistics
 
 import cv2
@@ -224,6 +226,28 @@ def test_other_settings_under_the_same_name_are_refused(place):
         list(execute(job_of(place, **few, arms=arms, finetuning=longer)))
     more = job_of(place, **few | {"draws": 2}, arms=arms)  # more cells are welcome
     assert "5 cells" in list(execute(more))[-1].summary
+
+
+def test_every_draw_has_a_pretraining_of_its_own(place):
+    """Also in a folder of a version where that of the first draw served all: its finished cells stay."""
+    arms = [arm.model_dump() for arm in standard_arms(("pix2rep",), ())]
+    few = {"units": (1,), "tune_units": (1,), "forest": False, "supervised": False, "arms": arms}
+    folder = place / "project" / "experiments" / "experiment"
+    list(execute(job_of(place, **few, draws=2)))
+    teaching = Project.open(folder / "project")
+    assert sorted(run.job["seed"] for run in teaching.runs()) == [0, 1]
+    before = {row.cell: row for row in Table(folder / "results.csv").rows}
+    runs = json.loads((folder / "runs.json").read_text())
+    shutil.rmtree(teaching.run(runs.pop("pix2rep/1")).path)
+    (folder / "runs.json").write_text(json.dumps(runs))
+    plan = json.loads((folder / "plan.json").read_text())
+    del plan["network"]["last_width"]
+    (folder / "plan.json").write_text(json.dumps(plan))
+    list(execute(job_of(place, **few, draws=3)))
+    after = {row.cell: row for row in Table(folder / "results.csv").rows}
+    assert {cell: after[cell] for cell in before} == before
+    assert len(after) == len(before) + 2  # a probe on each arm
+    assert sorted(run.job["seed"] for run in Project.open(folder / "project").runs()) == [0, 2]
 
 
 def test_a_units_dice_counts_all_its_pixels():

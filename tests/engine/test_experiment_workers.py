@@ -104,7 +104,7 @@ def test_processes_give_the_table_of_one_even_after_one_was_killed(place: Path) 
 
     def interrupted() -> None:
         for event in execute(job):
-            if isinstance(event, Note) and event.text == "medsass: pretraining":
+            if isinstance(event, Note) and event.text == "medsass: pretraining, draw 0":
                 workers.extend(
                     child
                     for child in psutil.Process().children()
@@ -167,7 +167,7 @@ def test_pause_and_stop_reach_the_workers(place: Path, dask: str) -> None:
 def test_a_worker_that_lost_its_orders_is_told_of(place: Path, dask: str) -> None:
     def started_elsewhere() -> None:
         for event in execute(job_of(place, "lost", dask=dask)):
-            if isinstance(event, Note) and event.text == "medsass: pretraining":
+            if isinstance(event, Note) and event.text == "medsass: pretraining, draw 0":
                 Orders(folder_of(place, "lost") / ORDERS)
 
     with pytest.raises(MedsslError, match="A worker stopped, for it could no longer read"):
@@ -181,7 +181,9 @@ def test_a_method_that_cannot_be_pretrained_costs_its_own_cells_alone(place: Pat
     broken = {"weights_file": str(place / "broken.safetensors"), "arms": arms}
     events = list(execute(job_of(place, "failing", **broken)))
     (text,) = (line for line in texts(events).splitlines() if "No result" in line)
-    assert text.startswith("No result for medsass from file, which could not be pretrained:")
+    assert text.startswith(
+        "No result for medsass from file, which could not be pretrained for draw 0:"
+    )
     assert "3 failed" in events[-1].summary
     assert scores(place, "failing") == scores(place, "alone")
 

@@ -16,8 +16,8 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
     """Compare pretraining methods on a folder with full truth: Dice against the number of annotated units.
 
     Units are images, or the project's groups (patients, fields), and are divided once: test units score, validation
-    units score while you choose settings, of the others k are annotated. Each method is pretrained once on the
-    others; linear probes on its frozen features, and fine-tuned networks, are then taught by each draw of k units.
+    units score while you choose settings, of the others k are annotated. Each method is pretrained on the others,
+    once for every draw; linear probes on its frozen features, and fine-tuned networks, are taught by k drawn units.
     Beside them stand: no pretraining, all foreground, Otsu's threshold, and a random forest on filtered images.
 
     The expected time is told first (--estimate tells it alone). Results are kept cell by cell: started again with

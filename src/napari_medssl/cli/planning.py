@@ -40,8 +40,8 @@ def recommend(args: argparse.Namespace, sink: Sink) -> int:
     rows = []
     for item in found.advice:
         for number, line in enumerate(wrap(item.why, _WIDTH)):
-            rows.append(["", "", line] if number else [item.name, item.value, line])
-    text = f"{found.headline()}\n\n{table(['choice', 'recommended', 'why'], rows)}"
+            rows.append(["", "", "", line] if number else [item.name, item.value, item.basis, line])
+    text = f"{found.headline()}\n\n{table(['choice', 'recommended', 'rests on', 'why'], rows)}"
     carried_out = f"medssl pretrain {args.project} --recommended"
     if args.weights is not None:
         carried_out += f" --weights {args.weights}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.predict import Tiles, over_tiles
 from napari_medssl.learn.pretext import method as pretext_method
-from napari_medssl.learn.stages import stage_maps
+from napari_medssl.learn.sources import has_projector, maps_of, task_of
 from napari_medssl.learn.task import UNREADABLE, PretrainingConfig
 from napari_medssl.learn.trial import expected_memory
 from napari_medssl.project import Project, Run
@@ -60,6 +60,8 @@ SIDE = 224
 """Of the parts that cells and stages are compared on, pixels, less in small images: what the papers' networks see."""
 STRIDE = 4
 """Pixels per cell where classes of pixels are told apart."""
+MOST_PLACES = 1024
+"""Places of an image that are compared between two views: a projector may have one for each pixel."""
 ACTIVATIONS = 12
 """Images that get class activation maps."""
 
@@ -81,6 +83,14 @@ class _Assessing:
         self.torch_device = torch.device(self.device.name)
         self.model = model_of(run).to(self.torch_device)
         check_channels(self.model, project, run)
+        self.compared: Literal["encoder", "projector"] = (
+            "projector" if has_projector(run) and run.state_path.is_file() else "encoder"
+        )
+        task = task_of(run, project, model_of(run)) if self.compared == "projector" else None
+        encoder = f"encoder-{self.model.spec.network.encoder_depth}"
+        self.maps = maps_of(
+            "projector" if task else encoder, self.model, task and task.to(self.torch_device)
+        )
         self.other = None if job.against is None else find_run(job.against, project)
         if self.other is not None:
             self.other_model = model_of(self.other).to(self.torch_device)
@@ -149,12 +159,12 @@ class _Assessing:
             metrics["cka"] = found.cka.mean
         yield Done(summary=found.text(), metrics=metrics)
 
-    # -- the encoder's last output ---------------------------------------------------------------
+    # -- the encoder's last output, and the projector's ------------------------------------------
 
     def _encoded(
         self,
     ) -> Generator[Event, None, tuple[dict[str, NDArray[np.float32]], Spread | None]]:
-        """Give the mean of the encoder's last output of each image, and how its cells are spread."""
+        """Give the mean of the encoder's last output of each image, and how places are spread (`Spread.of`)."""
         means: dict[str, NDArray[np.float32]] = {}
         first: list[NDArray[np.float32]] = []
         second: list[NDArray[np.float32]] = []
@@ -193,6 +203,7 @@ class _Assessing:
         a, b = np.concatenate(first), np.concatenate(second)
         pairs = pair_similarity(a, b, of)
         spread = Spread(
+            of=self.compared,
             feature_std=feature_std(a),
             full=a.shape[1] ** -0.5,
             positive=pairs.positive,
@@ -202,17 +213,19 @@ class _Assessing:
         )
         return means, spread
 
+    @torch.inference_mode()
     def _same_places(
         self, planes: NDArray[np.float32], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Give the encoder's cells (N, D) of two views of an image that show the same places."""
+        """Give the vectors (N, D) of two views of an image that show the same places."""
         shape = (planes.shape[1], planes.shape[2])
         views = [draw_view(rng, shape, self.side) for _ in range(2)]
         pictures = np.stack([change_intensity(rng, cut(planes, view)) for view in views])
-        maps = stage_maps(self.model, torch.from_numpy(pictures).to(self.torch_device))[-1]
+        images = torch.from_numpy(pictures).to(self.torch_device)
+        maps = self.maps(images)[0].float().cpu().numpy()
         cells = maps.reshape(2, maps.shape[1], -1).transpose(0, 2, 1)  # (2, cells, D)
         match = matched_cells(views[0], views[1], self.side // maps.shape[-1])
-        seen = match >= 0
+        seen = rng.permutation(np.flatnonzero(match >= 0))[:MOST_PLACES]
         return cells[0][seen], cells[1][match[seen]]
 
     # -- where annotations are -------------------------------------------------------------------

@@ -183,7 +183,7 @@ def open_source(
     if name == "mix":
         calibrate(model, project, device=device, tell=tell)
         return FeatureSource(
-            model.stages, model.feature_mean, model.feature_basis, stride=model.stride
+            model.feature_maps, model.feature_mean, model.feature_basis, stride=model.stride
         )
     task = None
     if name == "projector":

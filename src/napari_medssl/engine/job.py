@@ -156,8 +156,8 @@ class PredictJob(Config):
     objects: ObjectsFrom = "auto"
     """Tell objects apart: in the map of distances of a run that learned objects (distance; auto: where there is one),
     as areas of a class parted at their necks (separate), as its connected areas (connected), or not (none)."""
-    flips: bool = advanced(False)
-    """Average over the image and its mirrored versions: a little better, and four times as long."""
+    flips: bool = advanced(True)
+    """Average the network's answers over the image and its mirrored versions: better, and four times as long."""
     device: DeviceName = "auto"
     """Where to compute; auto takes a GPU where there is one."""
 

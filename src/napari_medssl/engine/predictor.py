@@ -125,7 +125,7 @@ class Predictor:
         project: Project,
         *,
         objects: ObjectsFrom = "auto",
-        flips: bool = False,
+        flips: bool = True,
     ) -> None:
         check_head(model, run)
         check_channels(model, project, run)

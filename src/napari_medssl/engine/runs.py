@@ -281,15 +281,20 @@ def _model(
         classes, method = pretext.output_classes(project), job.method
         config = pretext.config_type.parse(job.method_config)
         head = "network" if pretext.segments(config) else "none"
+        trained = pretext.trained_stages(config, job.network)
     else:
         classes, method = settings.classes, f"finetune-{job.mode}"
         head = "probe" if job.mode == "probe" else "network"
+        trained = None
+        if head == "probe":  # trains no stage itself
+            trained = 0 if source is None else source.spec.trained_stages
     spec = ModelSpec(
         network=job.network,
         channels=settings.channels,
         classes=classes,
         normalisation=settings.normalisation,
         head=cast('Literal["network", "probe", "none"]', head),
+        trained_stages=trained,
         method=method,
         objects=isinstance(job, FinetuneJob) and job.training.objects,
         scale=job.scale or ScaleRule(),
@@ -385,7 +390,7 @@ def _finish(
         yield Note(level="warning", text=text)
     name, planes = _readable(project)
     factor = ScaledImages(project, model.spec.scale).factor(name)
-    maps = predict_maps(model, planes, factor=factor, device=torch_device)
+    maps = predict_maps(model, planes, factor=factor, device=torch_device, flips=False)
     if not np.isfinite(maps.chances).all():
         raise MedsslError(
             "The trained network gives values that are not numbers, so it is not offered.",

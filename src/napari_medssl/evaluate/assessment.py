@@ -78,7 +78,11 @@ class Classification(Config):
 
 
 class Spread(Config):
-    """How the cells of the encoder's last output lie on the unit sphere; see `representation`."""
+    """How vectors of places in images lie on the unit sphere; see `representation`."""
+
+    of: Literal["encoder", "projector"] = "encoder"
+    """Whose output: the projector's, which pretraining spreads over its sphere, or else the encoder's last, which has
+    no negative values and so never fills it."""
 
     feature_std: float
     full: float
@@ -264,7 +268,7 @@ class Assessment(Config):
                 f"({', '.join(f'{name} {recall:.2f}' for name, recall in told.recalls.items())})"
             )
         if (spread := self.spread) is not None:
-            yield f"spread of the features: {spread.feature_std:.4f}, full {spread.full:.4f}"
+            yield f"spread of the {spread.of}'s output: {spread.feature_std:.4f}, full {spread.full:.4f}"
             yield (
                 f"similarity of the same place in two views: {spread.positive:.3f}, of different images: "
                 f"{spread.negative:.3f}"

@@ -12,12 +12,14 @@ from napari_medssl.evaluate.convergence import convergence_time, rqc
 from napari_medssl.events import Paused, Progress, Resumed, Saved, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_medssl.project import Run
 
 __all__ = ["Settling", "settling", "training_clock"]
 
+FILLED = "queue_filled"
+"""What a method with a queue of negatives logs beside its loss; see `learn.task.Task.forward`."""
 CURVES: tuple[Literal["validation/loss", "loss"], ...] = ("validation/loss", "loss")
 
 
@@ -70,7 +72,8 @@ def training_clock(run: Run) -> tuple[list[int], list[float]]:
 def settling(runs: Iterable[Run]) -> tuple[Settling, ...]:
     """Compare when the losses of several runs had settled (the runtime quality criterion, RQC).
 
-    The loss on held-out images where all runs have one, else that of the training, for all.
+    The loss on held-out images where all runs have one, else that of the training, for all. That of a method with a
+    queue of negatives counts from where the queue is full: before, the loss rises with the number of negatives.
 
     Parameters
     ----------
@@ -80,7 +83,8 @@ def settling(runs: Iterable[Run]) -> tuple[Settling, ...]:
     Raises
     ------
     MedsslError
-        If a run has no record of its loss, or too short a one for it to have settled after its first step.
+        If a run has no record of its loss, or too short a one for it to have settled after its first step, or never
+        filled its queue.
 
     References
     ----------
@@ -100,8 +104,25 @@ def settling(runs: Iterable[Run]) -> tuple[Settling, ...]:
             )
         at = np.interp([step for step, _ in points], steps, seconds)
         rising = np.flatnonzero(np.diff(at, prepend=-1.0) > 0)
-        times[run.name] = convergence_time(at[rising].tolist(), [points[i][1] for i in rising])
+        times[run.name] = convergence_time(
+            at[rising].tolist(),
+            [points[i][1] for i in rising],
+            begin=float(np.interp(_comparable_from(run, found), steps, seconds)),
+        )
     return tuple(
         Settling(run=run, curve=name, seconds=times[run], rqc=ratio)
         for run, ratio in rqc(times).items()
     )
+
+
+def _comparable_from(run: Run, curves: Mapping[str, Sequence[tuple[int, float]]]) -> int:
+    """Give the step from which on the losses of a run compare with each other."""
+    if FILLED not in curves:
+        return 0
+    full = [step for step, share in curves[FILLED] if share >= 1]
+    if not full:
+        raise MedsslError(
+            f"The run {run.name} ended with {curves[FILLED][-1][1]:.0%} of its queue in use: its loss never settled.",
+            advice="Train for longer, or with a shorter queue.",
+        )
+    return full[0]

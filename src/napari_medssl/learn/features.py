@@ -1,4 +1,4 @@
-"""Pixel features: fit the projection of a model's decoder stages on a project's images."""
+"""Pixel features: fit the projection of a model's feature maps on a project's images."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def calibrate(
     was_training = model.training
     model.eval()
     mean, basis = fit_projection(
-        model.stages,
+        model.feature_maps,
         ScaledImages(project, model.spec.scale),
         multiple=model.stride,
         device=device,

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from napari_medssl.learn.task import UNREADABLE, nothing_left
-from napari_medssl.learn.thresholds import otsu_threshold
+from napari_medssl.learn.thresholds import clipped, otsu_threshold
 from napari_medssl.plan import FolderFacts
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def look_at(project: Project) -> FolderFacts:
     found: list[tuple[tuple[int, int], Sides, float]] = []
     for name in _spread(project):
         try:
-            grey = project.grey(name).astype(np.float32)
+            grey = clipped(project.grey(name).astype(np.float32))
         except UNREADABLE:  # the report of the folder names it; others speak for it
             continue
         found.append((grey.shape, sides(grey), structure_size(grey)))

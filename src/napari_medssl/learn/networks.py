@@ -35,6 +35,7 @@ __all__ = [
     "input_statistics",
     "migrated",
     "project_maps",
+    "stage_strides",
 ]
 
 vit_encoder.register()
@@ -69,8 +70,9 @@ class NetworkConfig(Config):
     encoder_depth: int = advanced(5, ge=3, le=5)
     """Number of times the encoder halves the image; the MedSASS paper's code uses 3."""
     decoder_width: int = advanced(16, ge=16, le=1024)
-    """Channels of a U-Net's last decoder stage, doubled at each coarser one. MedSASS has 64; Pix2Rep gains most from
-    width (64 to 1024)."""
+    """Channels of a U-Net's last decoder stage, doubled at each coarser one; MedSASS has 64."""
+    last_width: int | None = advanced(None, ge=16, le=1024)
+    """Channels of a U-Net's last decoder stage alone, instead: Pix2Rep gains most from widening it (64 to 1024)."""
     decoder_attention: bool = advanced(False)
     """Spatial and channel attention in a U-Net's decoder, as the MedSASS paper has."""
 
@@ -123,6 +125,9 @@ class ModelSpec(Config):
     mean."""
     forest: ForestShape | None = None
     """How large its forest is, where it has one."""
+    trained_stages: int | None = Field(None, ge=0)
+    """Decoder stages that training reached, from the coarsest on; unset where it reached all. The others are no
+    features: with 0, the encoder's outputs are."""
     method: str = ""
     ancestry: tuple[str, ...] = ()
     """What this model descends from, oldest first (ImageNet or a weights file, then runs), and its own name last."""
@@ -156,6 +161,13 @@ def migrated(data: dict[str, Any]) -> dict[str, Any]:
     data.setdefault("input_mean", mean)
     data.setdefault("input_std", std)
     return data
+
+
+def stage_strides(network: NetworkConfig) -> list[int]:
+    """Give the pixels per cell of each decoder stage, from coarse to fine."""
+    if network.architecture == "deeplabv3":
+        return [min(2**network.encoder_depth, DEEPLAB_STRIDE)]
+    return [2**level for level in reversed(range(network.encoder_depth))]
 
 
 def encoder_names() -> list[str]:
@@ -192,8 +204,8 @@ class SegmentationModel(nn.Module):
     ``(B, K, Y, X)`` logits, one map per class of `spec.classes`. Where it was taught objects, `with_distance` gives the
     map of distances beside them.
 
-    The pixel embedding follows the multi-scale reading of Pix2Rep's representations: every decoder
-    stage is standardised per channel, weighted so that each stage has the same total variance,
+    The pixel embedding follows the multi-scale reading of Pix2Rep's representations: every trained decoder
+    stage (`feature_maps`) is standardised per channel, weighted so that each stage has the same total variance,
     projected on `EMBEDDING_SIZE` principal components and upsampled. A projection commutes with
     bilinear upsampling, so it is done first, at each stage's own resolution.
     """
@@ -201,7 +213,7 @@ class SegmentationModel(nn.Module):
     input_mean: Tensor
     input_std: Tensor
     feature_calibrated: Tensor  # () bool
-    feature_mean: Tensor  # (F,) over the channels of all stages
+    feature_mean: Tensor  # (F,) over the channels of all feature maps
     feature_basis: Tensor  # (EMBEDDING_SIZE, F)
     probe: nn.Linear
     distance: nn.Module
@@ -218,8 +230,10 @@ class SegmentationModel(nn.Module):
         widths = _widths(network) if isinstance(self.net, smp.Unet) else [DEEPLAB_WIDTH]
         self.stage_widths = widths
         self.register_buffer("feature_calibrated", torch.zeros((), dtype=torch.bool))
-        self.register_buffer("feature_mean", torch.zeros(sum(widths)))
-        self.register_buffer("feature_basis", torch.zeros(EMBEDDING_SIZE, sum(widths)))
+        trained = spec.trained_stages
+        width = sum(self.net.encoder.out_channels[1:] if trained == 0 else widths[:trained])
+        self.register_buffer("feature_mean", torch.zeros(width))
+        self.register_buffer("feature_basis", torch.zeros(EMBEDDING_SIZE, width))
         if spec.head == "probe":
             self.probe = nn.Linear(EMBEDDING_SIZE, len(spec.classes))
         if spec.objects:
@@ -252,9 +266,7 @@ class SegmentationModel(nn.Module):
     @property
     def stage_strides(self) -> list[int]:
         """Pixels per cell of each output of `stages`."""
-        if isinstance(self.net, smp.Unet):
-            return [2**level for level in reversed(range(self.spec.network.encoder_depth))]
-        return [self.encoder_stride]
+        return stage_strides(self.spec.network)
 
     @cached_property
     def pixel_forest(self) -> PixelForest:
@@ -295,7 +307,7 @@ class SegmentationModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Give logits ``(B, K, Y, X)`` for images ``(B, C, Y, X)``."""
         if self.spec.head == "probe":
-            return self._probed(self.stages(images), (images.shape[-2], images.shape[-1]))
+            return self._probed(self.feature_maps(images), (images.shape[-2], images.shape[-1]))
         logits: Tensor = self.net((images - self.input_mean) / self.input_std)
         return logits
 
@@ -315,12 +327,9 @@ class SegmentationModel(nn.Module):
                 "This model has no map of distances to find objects in.",
                 advice="Fine-tune with objects switched on.",
             )
-        maps = self.stages(images)
-        if self.spec.head == "probe":
-            logits = self._probed(maps, (images.shape[-2], images.shape[-1]))
-        else:
-            logits = self.net.segmentation_head(maps[-1])
-        return logits, self.distance(maps[-1])
+        last = self.stages(images)[-1]
+        logits = self(images) if self.spec.head == "probe" else self.net.segmentation_head(last)
+        return logits, self.distance(last)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Give the encoder's outputs, from the input itself to the coarsest."""
@@ -345,6 +354,12 @@ class SegmentationModel(nn.Module):
             outputs.append(maps)
         return outputs
 
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Give the maps that pixel features are made of: the trained decoder stages, or the encoder's outputs."""
+        if self.spec.trained_stages == 0:
+            return [maps for maps in self.encode(images)[1:] if maps.shape[1]]  # 0 is the input
+        return self.stages(images, count=self.spec.trained_stages)
+
     def embed(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """Give the pixel embedding ``(B, EMBEDDING_SIZE, Y/stride, X/stride)``.
 
@@ -359,7 +374,7 @@ class SegmentationModel(nn.Module):
                 advice="Finish the run, or open it through its project.",
             )
         size = (images.shape[-2] // stride, images.shape[-1] // stride)
-        return project_maps(self.stages(images), self.feature_basis, self.feature_mean, size)
+        return project_maps(self.feature_maps(images), self.feature_basis, self.feature_mean, size)
 
     def _probed(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
         weight = self.probe.weight @ self.feature_basis
@@ -427,7 +442,10 @@ def project_maps(
 
 
 def _widths(network: NetworkConfig) -> list[int]:
-    return [network.decoder_width * 2**level for level in reversed(range(network.encoder_depth))]
+    coarser = [
+        network.decoder_width * 2**level for level in range(network.encoder_depth - 1, 0, -1)
+    ]
+    return [*coarser, network.last_width or network.decoder_width]
 
 
 def _last_layer(net: Any, *, channels: int) -> nn.Module:

@@ -44,9 +44,9 @@ class KeyQueue(nn.Module):
         return len(self.keys)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there was never a key; waits for the device."""
-        return bool((self.images == NO_IMAGE).all())
+    def held(self) -> int:
+        """Number of keys of each kind that are there; waits for the device."""
+        return int((self.images != NO_IMAGE).sum())
 
     @torch.no_grad()
     def put(self, keys: Tensor, pixels: Tensor, images: Tensor) -> None:
@@ -68,8 +68,11 @@ class KeyQueue(nn.Module):
 
         return allowed
 
-    def mean(self, *, of_pixels: bool) -> Tensor:
-        """Give the mean (D,) of the keys that are there; its product with a vector is their mean similarity."""
-        vectors = self.pixels if of_pixels else self.keys  # zero where there is none yet
-        mean: Tensor = vectors.sum(0) / (self.images != NO_IMAGE).sum().clamp(min=1)
-        return mean
+    def mean_of_others(self, images: Tensor, *, of_pixels: bool) -> Tensor:
+        """Give the mean (B, D) of the keys from other images than each of some; 0 where there is none.
+
+        Its product with a vector is their mean similarity.
+        """
+        others = self.from_others(images)(0, len(images)).float()  # (B, K)
+        vectors = self.pixels if of_pixels else self.keys
+        return (others @ vectors) / others.sum(1, keepdim=True).clamp(min=1)

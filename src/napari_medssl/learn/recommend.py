@@ -6,7 +6,6 @@ above it chose. To change what is recommended, change these.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,9 @@ from napari_medssl.learn.machine import Machine, this_machine
 from napari_medssl.learn.memory import gibibytes
 from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.pretext import method as pretext_method
+from napari_medssl.learn.scale_choice import ScaleChoice, choose_scale
 from napari_medssl.learn.trial import duration
-from napari_medssl.plan import Advice, FolderFacts, Recommendation
+from napari_medssl.plan import Advice, Basis, FolderFacts, Recommendation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,15 +38,11 @@ KEPT_PER_PIXEL = 2400
 (docs/explanation/measurements.md)."""
 MEMORY_SHARE = 0.5
 """Of what is free, a batch may take so much."""
-STRUCTURES = 4
-"""So many structures should fit into a patch, side by side."""
-PATCHES = {"cpu": (128, 128), "gpu": (128, 256)}
-"""Smallest and largest side of a patch, pixels; small images have smaller ones."""
-BATCH = {"cpu": 8, "gpu": 16}
+BATCH = {"cpu": 4, "gpu": 16}
 EPOCHS = {"cpu": 25, "gpu": 50}
 STEPS = {"cpu": (400, 1500), "gpu": (1000, 10_000)}
 """Fewest and most: 20 images need steps rather than epochs, 20,000 show enough before all were seen."""
-MOST_MINUTES = 60.0
+MOST_MINUTES = 30.0
 FEWEST_STEPS = 300
 """Less teaches nothing: a computer on which these take longer is told so."""
 RATES = {"medsass": 3.6e-4, "dicoh": 3.6e-4, "pix2rep": 4.7e-4, "pix2rep_v2": 4.7e-4}
@@ -63,6 +59,8 @@ class Decision:
     value: Any
     shown: str
     why: str
+    basis: Basis = "rule"
+    """What it rests on."""
 
 
 @dataclass
@@ -71,6 +69,7 @@ class Situation:
 
     facts: FolderFacts
     machine: Machine
+    scale: ScaleChoice
     channels: tuple[str, ...]
     wanted_method: str | None = None
     wanted_start: Start | None = None
@@ -108,7 +107,7 @@ def recommend(
     device: DeviceName = "auto",
     machine: Machine | None = None,
 ) -> Recommendation:
-    """Look at up to 32 images and the computer, and plan a pretraining that ends within about an hour.
+    """Look at up to 32 images and the computer, and plan a pretraining that ends within about half an hour.
 
     The same folder on the same computer gets the same plan, unless memory is so short or the computer so slow that
     batches or steps are cut.
@@ -133,8 +132,10 @@ def recommend(
     """
     if method is not None:
         pretext_method(method)  # refuses one that there is not
+    facts = look_at(project)
     situation = Situation(
-        facts=look_at(project),
+        facts=facts,
+        scale=choose_scale(project, facts),
         machine=machine or this_machine(device),
         channels=project.settings.channels,
         wanted_method=method,
@@ -144,13 +145,16 @@ def recommend(
     for name, rule in RULES.items():
         decision = rule(situation)
         situation.chosen[name] = decision.value
-        advice.append(Advice(name=name, value=decision.shown, why=decision.why))
+        advice.append(
+            Advice(name=name, value=decision.shown, why=decision.why, basis=decision.basis)
+        )
     chosen = situation.chosen
     return Recommendation(
         facts=situation.facts,
         advice=tuple(advice),
         job={
             "method": chosen["method"],
+            "scale": chosen["scale"].model_dump(),
             "network": {"encoder": chosen["encoder"], "encoder_weights": chosen["start"]},
             "training": {
                 "steps": chosen["steps"],
@@ -185,6 +189,7 @@ def _start(at: Situation) -> Decision:
         shown["imagenet"],
         "Nothing is downloaded for it, and fewer annotations do: for the left ventricle in MRI, one annotated patient"
         " gave Dice .78 from ImageNet and .27 from random weights (MobileNetV2).",
+        "measured on other folders",
     )
 
 
@@ -219,27 +224,13 @@ def _method(at: Situation) -> Decision:
     )
 
 
+def _scale(at: Situation) -> Decision:
+    return Decision(at.scale.rule, at.scale.rule.text(), at.scale.why)
+
+
 def _patch(at: Situation) -> Decision:
-    facts = at.facts
-    least, most = PATCHES[at.kind]
-    wanted = 32 * math.ceil(STRUCTURES * facts.structure / 32)
-    room = max(32, 32 * (min(facts.height, facts.width) // 32))
-    side = min(max(wanted, least), most, room)
-    size = f"{facts.width} x {facts.height} px"
-    if side == room < max(wanted, least):
-        why = f"The images are {size}: a patch shows as much of one as fits."
-    elif wanted > side:
-        where = "a CPU" if at.kind == "cpu" else "a GPU"
-        why = (
-            f"The structures of most contrast are about {facts.structure:.0f} px across, and {side} px is as much"
-            f" around them as {where} gets through in time."
-        )
-    else:
-        why = (
-            f"The structures of most contrast are about {facts.structure:.0f} px across in images of {size}:"
-            " several fit into a patch."
-        )
-    return Decision(side, f"{side} px", why)
+    side = at.scale.patch
+    return Decision(side, f"{side} px", "Network pixels: as much as is seen at once at this scale.")
 
 
 def _batch(at: Situation) -> Decision:
@@ -261,7 +252,7 @@ def _rate(at: Situation) -> Decision:
     return Decision(
         rate,
         f"{rate:.1e}",
-        f"It is what {_title(at.chosen['method'])} uses for AdamW, falling along a cosine.",
+        f"Default for {_title(at.chosen['method'])}; cosine decay.",
     )
 
 
@@ -293,6 +284,7 @@ def _time(at: Situation) -> Decision:
         f"about {duration(seconds)}",
         f"The bare network was timed just now, which makes {at.seconds_per_step:.2g} s a step; reading large images"
         " adds to it.",
+        "measured here",
     )
 
 
@@ -301,6 +293,7 @@ RULES: dict[str, Callable[[Situation], Decision]] = {
     "encoder": _encoder,
     "start": _start,
     "method": _method,
+    "scale": _scale,
     "patch": _patch,
     "batch": _batch,
     "rate": _rate,

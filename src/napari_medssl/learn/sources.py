@@ -1,4 +1,4 @@
-"""Where in a network pixel features come from: all decoder stages together, a single stage, the projector."""
+"""Where in a network pixel features come from: all trained decoder stages together, a single stage, the projector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_medssl.learn.task import PretrainingConfig
 if TYPE_CHECKING:
     from napari_medssl.project import Project, Run
 
-__all__ = ["FeatureSource", "check_source", "maps_of", "task_of"]
+__all__ = ["FeatureSource", "check_source", "has_projector", "maps_of", "task_of"]
 
 _STAGE = re.compile(r"(?P<part>decoder|encoder)-(?P<number>[1-9])")
 
@@ -102,7 +102,7 @@ def maps_of(name: str, model: SegmentationModel, task: PretextMethod | None) -> 
         assert task is not None
         return lambda images: [task.projected(images)]
     if name == "mix":
-        return model.stages
+        return model.feature_maps
     match = _STAGE.fullmatch(name)
     assert match is not None  # checked by `check_source`
     number = int(match["number"])
@@ -117,6 +117,14 @@ def maps_of(name: str, model: SegmentationModel, task: PretextMethod | None) -> 
     if match["part"] == "decoder":
         return lambda images: model.stages(images, count=number)[-1:]
     return lambda images: model.encode(images)[number : number + 1]  # 0 is the input itself
+
+
+def has_projector(run: Run) -> bool:
+    """Whether a run pretrained with a method that has a projector."""
+    if run.kind != "pretrain":
+        return False
+    method = pretext_method(str(run.job.get("method", "")))
+    return method.projected is not PretextMethod.projected
 
 
 def task_of(run: Run, project: Project, model: SegmentationModel) -> PretextMethod:
@@ -143,7 +151,7 @@ def task_of(run: Run, project: Project, model: SegmentationModel) -> PretextMeth
             advice='Use another source, such as "mix".',
         )
     method = pretext_method(str(job.get("method", "")))
-    if method.projected is PretextMethod.projected:
+    if not has_projector(run):
         raise MedsslError(
             f"{method.title} has no projector.", advice='Use another source, such as "mix".'
         )

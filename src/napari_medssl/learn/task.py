@@ -73,7 +73,8 @@ class PretrainingConfig(TrainingConfig):
     validate_every: int = advanced(50, ge=1, le=1_000_000)
     """Steps between two validations, where the method holds images out."""
     patience: int = advanced(5, ge=0, le=10_000)
-    """Validations without improvement before stopping early; 0 never stops early."""
+    """Epochs without improvement before stopping early, each of one patch per image; where these are shorter than the
+    time between two validations, so many validations. 0 never stops early."""
 
 
 class Task(nn.Module, abc.ABC):
@@ -93,7 +94,7 @@ class Task(nn.Module, abc.ABC):
     validate_every: int = 0
     """Steps between two validations; 0 where there are none."""
     patience: int = 0
-    """Validations without improvement before stopping early; 0 never stops early."""
+    """Epochs (or validations, where these are rarer) without improvement before stopping early; 0 never stops early."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,13 +103,22 @@ class Task(nn.Module, abc.ABC):
         self._lost_lock = threading.Lock()
         self._told: deque[Note] = deque()
 
+    @property
+    def epoch(self) -> int:
+        """Steps that patience counts as one, where validations are not further apart; 0 where it counts validations."""
+        return 0
+
     @abc.abstractmethod
     def batch(self, rng: np.random.Generator) -> Batch:
         """Make one batch; runs in background threads and must use no other randomness than `rng`."""
 
     @abc.abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Give the loss, and whatever else is worth logging, as scalars."""
+        """Give the loss, and whatever else is worth logging, as scalars.
+
+        ``queue_filled``, if there, is the share of a queue of negatives that is in use: losses compare from where it
+        is 1 on.
+        """
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """Give the groups for the optimiser, each with ``params`` and its peak ``lr``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "adaptive_mask",
     "bright_side",
+    "clipped",
     "ght_threshold",
     "multi_otsu",
     "otsu_threshold",
@@ -23,7 +25,22 @@ __all__ = [
 BINS = 256
 REFERENCE_SIDE = 224
 """Side of the images, pixels, for which block sizes are given."""
+OUTLIERS = 0.0005
+"""Share of the pixels at either end of the range that may be hot or dead ones: 33 of 256 x 256."""
 _SMALLEST = 1e-30
+
+
+def clipped(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Limit a grey image to the range of all but the darkest and the brightest 0.05% of its pixels.
+
+    Every threshold here counts the values in bins from the lowest to the highest: one hot pixel of 65535 would put all
+    others into one bin. What is clipped stays on its side, so a bright foreground is kept where it covers more than
+    that share.
+    """
+    last = grey.size - 1
+    ends = math.ceil(OUTLIERS * last), math.floor((1 - OUTLIERS) * last)
+    low, high = np.partition(grey, ends, axis=None)[list(ends)]
+    return np.clip(grey, low, high)
 
 
 def otsu_threshold(grey: NDArray[np.float32]) -> float:
@@ -37,12 +54,13 @@ def otsu_threshold(grey: NDArray[np.float32]) -> float:
     Returns
     -------
     float
-        In the image's unit; infinity for a constant image, which has no bright side.
+        In the image's unit; infinity for an image that is constant but for outliers (`clipped`): it has no bright side.
 
     References
     ----------
-    Otsu 1979, as in scikit-image, with 256 bins; MedSASS section 3.3.3.
+    Otsu 1979, as in scikit-image, with 256 bins over the range of `clipped`; MedSASS section 3.3.3.
     """
+    grey = clipped(grey)
     if grey.min() == grey.max():
         return float("inf")
     return float(threshold_otsu(grey, nbins=BINS))
@@ -61,7 +79,7 @@ def ght_threshold(
     Parameters
     ----------
     grey : ndarray of shape (Y, X)
-        In any unit; a histogram of 256 bins over its range is looked at.
+        In any unit; a histogram of 256 bins over its range (`clipped`) is looked at.
     nu : float
         Strength of the belief that both sides have the standard deviation `tau`. 0 is minimum-error thresholding,
         infinity with `tau` near 0 is Otsu's.
@@ -75,12 +93,13 @@ def ght_threshold(
     Returns
     -------
     float
-        In the image's unit; infinity for a constant image.
+        In the image's unit; infinity for an image that is constant but for outliers (`clipped`).
 
     References
     ----------
     Barron, "A Generalization of Otsu's Method and Minimum Error Thresholding", ECCV 2020, equations 12 to 21.
     """
+    grey = clipped(grey)
     low, high = float(grey.min()), float(grey.max())
     if low == high:
         return float("inf")
@@ -123,12 +142,13 @@ def adaptive_mask(
     block : int
         Side of the neighbourhood in an image of 224 pixels; grows with the image's shorter side.
     offset : float
-        In 1/255 of the image's range.
+        In 1/255 of the image's range (`clipped`).
 
     References
     ----------
     OpenCV's ``adaptiveThreshold``, on floating point numbers.
     """
+    grey = clipped(grey)
     low, high = float(grey.min()), float(grey.max())
     if low == high:
         return np.zeros(grey.shape, np.uint8)
@@ -145,6 +165,7 @@ def multi_otsu(grey: NDArray[np.float32], classes: int) -> NDArray[np.uint8]:
 
     An image of fewer grey values than classes has one class for each of its values.
     """
+    grey = clipped(grey)
     values = np.unique(grey)
     if len(values) <= classes:
         return np.searchsorted(values, grey).astype(np.uint8)

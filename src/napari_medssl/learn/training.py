@@ -171,8 +171,8 @@ def train(
             # Not only after a validation made here: the last process may have ended just behind it.
             if position.validated_at == position.step and _exhausted(position, config, task):
                 yield Note(
-                    text=f"Stopped early at step {position.step}: no improvement in "
-                    f"{task.patience} validations since step {position.trained_step}."
+                    text=f"Stopped early at step {position.step}: no improvement since step "
+                    f"{position.trained_step}."
                 )
                 break
             if position.step == config.steps or control.stopped:
@@ -236,7 +236,7 @@ def _exhausted(position: Position, config: TrainingConfig, task: Task) -> bool:
     return (
         task.patience > 0
         and position.trained_score > -math.inf
-        and waited >= task.patience * task.validate_every
+        and waited >= task.patience * max(task.validate_every, task.epoch)
         and position.step < config.steps
     )
 

@@ -248,8 +248,9 @@ def transfer(
     wanted, given = model.state_dict(), source.state_dict()
     target = {k: v for k, v in wanted.items() if k.startswith(prefixes)}
     channels = len(model.spec.channels)
-    if source.spec.channels != model.spec.channels:
-        # what the features of one kind of image look like says nothing of another
+    reached = source.spec.trained_stages, model.spec.trained_stages
+    if source.spec.channels != model.spec.channels or reached[0] != reached[1]:
+        # what the features of one kind of image, or of other stages, look like says nothing of these
         target = {k: v for k, v in target.items() if not k.startswith(_FEATURES)}
     matched = {k: given[k] for k in target if k in given and _fits(given[k], target[k], channels)}
     remarks += _adapt(matched, target, model.spec, source.spec)

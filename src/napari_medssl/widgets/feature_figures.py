@@ -35,8 +35,8 @@ _PAPER_CHANCE = (
 _GROUPS = "The same with neighbours of other groups (patients) alone, as images of one group are alike anyway."
 _RECALL = "Macro recall of a linear classifier of whole images on the features, tested on other groups than it saw."
 _SPREAD = (
-    "Standard deviation of the normalised cells of the encoder's last output. Far below full, the features have"
-    " collapsed: everything looks alike."
+    "Standard deviation of the normalised output of the projector, where the run has one, or else of the encoder. Far"
+    " below full, the projector's has collapsed: everything looks alike."
 )
 _POSITIVE = "Mean cosine of cells that show the same place in two views: should be high."
 _NEGATIVE = "Mean cosine of cells of different images: should be low."
@@ -95,7 +95,9 @@ def figures(found: Assessment) -> Iterator[Figure]:
             yield Figure("Silhouette of pixels", f"{like.silhouette:.3f}", "", _SILHOUETTE)
     if (spread := found.spread) is not None:
         beside = f"full {spread.full:.4f}"
-        yield Figure("Spread of features", f"{spread.feature_std:.4f}", beside, _SPREAD)
+        yield Figure(
+            f"Spread of the {spread.of}'s output", f"{spread.feature_std:.4f}", beside, _SPREAD
+        )
         yield Figure("Same place, two views", f"{spread.positive:.3f}", "high is good", _POSITIVE)
         yield Figure("Different images", f"{spread.negative:.3f}", "low is good", _NEGATIVE)
     for focus in found.focus():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from napari_medssl.errors import MedsslError
@@ -31,7 +32,7 @@ def made(project: Project, events: list[Event], **curves: list[float]) -> Run:
         run.append(event)
     for name, values in curves.items():
         for step, value in enumerate(values, start=1):
-            run.log_metrics(step, {name.replace("_", "/"): value})
+            run.log_metrics(step, {name.replace("validation_", "validation/"): value})
     return run
 
 
@@ -71,6 +72,23 @@ def test_validation_counts_only_where_all_have_one(project: Project) -> None:
     assert [by_run[run.name].rqc for run in (slow, fast)] == pytest.approx([2, 1])
     without = made(project, progress(3), loss=falling)
     assert {found.curve for found in settling([fast, without])} == {"loss"}
+
+
+def test_a_queue_counts_from_where_it_is_full(project: Project) -> None:
+    """The loss rises while the queue fills, so it is lowest at the first step."""
+    events: list[Event] = [
+        started(0),
+        Saved(time=0, what="last", path="", step=0),
+        *(at(n, n) for n in range(1, 21)),
+    ]
+    loss = [*np.linspace(1, 6, 8), *np.linspace(6, 2, 8), *[2.0] * 4]
+    share = np.linspace(0.1, 1, 9).tolist() + [1.0] * 11
+    filling = made(project, events, loss=loss, queue_filled=share)
+    (found,) = settling([filling])
+    assert 15 <= found.seconds <= 18
+    never = made(project, events, loss=loss, queue_filled=[0.5] * 20)
+    with pytest.raises(MedsslError, match="50% of its queue"):
+        settling([never])
 
 
 def test_a_run_without_records_is_named(project: Project) -> None:

@@ -12,12 +12,14 @@ import tifffile
 import torch
 import torch.nn.functional as F
 
+from napari_medssl import finetune, pretrain
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.augment import View, matched_cells
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext.dicoh import DiCoH, DiCoHConfig, queue_size
 from napari_medssl.learn.training import TrainingConfig, to_device
+from napari_medssl.learn.weights import load_model
 from napari_medssl.project import Project
 from napari_medssl.project.image_rules import PatternRule
 
@@ -111,6 +113,7 @@ def naive(task: DiCoH, batch: dict[str, torch.Tensor]) -> float:
     )
     queue, owners = task.queue.keys.double().numpy(), task.queue.images.tolist()
     tau, images = config.temperature, batch["unit"].tolist()
+    hard = round(len(queue) * (1 - (config.percentile or 0) / 100))
 
     def term(q: np.ndarray, k: np.ndarray, image: int, keep: int | None) -> float:
         others = sorted(
@@ -128,9 +131,9 @@ def naive(task: DiCoH, batch: dict[str, torch.Tensor]) -> float:
         for i, q in enumerate(zq[b]):
             j = int(batch["match"][b, i])
             if j >= 0:
-                spatial.append(term(q, zk[b, j], image, task._keep))
+                spatial.append(term(q, zk[b, j], image, hard))
             m = int(np.argmax([unit(hq[b, i]) @ unit(h) for h in hk[b]]))
-            similar.append(term(q, zk[b, m], image, task._keep))
+            similar.append(term(q, zk[b, m], image, hard))
     local = np.mean(spatial) + np.mean(similar)
     return float(config.local_weight * local + (1 - config.local_weight) * np.mean(whole))
 
@@ -142,6 +145,35 @@ def test_the_loss_is_the_papers(project: Project, percentile: float) -> None:
     task(batch)  # fills the queue
     task.eval()  # so that both passes normalise alike
     assert task(batch)["loss"].item() == pytest.approx(naive(task, batch), rel=1e-5)
+
+
+def test_hard_negatives_are_a_share_of_what_the_queue_holds(project: Project) -> None:
+    """A queue that is to grow to 40 has 12 keys: the loss is that of a full queue of 12."""
+    tasks = [make(project, percentile=75, queue=length) for length in (12, 40)]
+    for task in tasks:
+        task.queue.put(*(torch.eye(12, 8), torch.eye(12, 8), torch.arange(12) + 100))
+        task.eval()
+    full, growing = (task(batch_of(task)) for task in tasks)
+    assert growing["loss"].item() == pytest.approx(full["loss"].item(), rel=1e-6)
+    assert full["queue_filled"].item() == 1
+    assert growing["queue_filled"].item() == pytest.approx(12 / 40)
+
+
+def test_what_is_logged_is_about_the_target_and_other_units(project: Project) -> None:
+    task = make(project, predictor=True)
+    batch = batch_of(task)
+    task(batch)  # fills the queue
+    task.eval()
+    logged = task(batch)
+    with torch.no_grad():
+        query, key = task.online(batch["query"], task.predict), task.target(batch["key"])
+    spread = key.pixels.flatten(0, 1).std(0).mean()
+    assert logged["feature_std"].item() == pytest.approx(spread.item(), rel=1e-5)
+    others = [
+        (query.pixels[b] @ task.queue.keys[task.queue.images != unit].T).mean().item()
+        for b, unit in enumerate(batch["unit"])
+    ]
+    assert logged["negative_similarity"].item() == pytest.approx(np.mean(others), abs=1e-6)
 
 
 def test_the_ablations_change_the_loss(project: Project) -> None:
@@ -322,3 +354,17 @@ def test_preview_shows_both_views_beside_the_image(project: Project) -> None:
     assert layer.data.shape[0] >= height
     assert layer.data[:, width:].mean() > 20
     assert "same place" in layer.text
+
+
+def test_a_model_records_which_stages_were_trained(project: Project) -> None:
+    """Stages 16 and 8 of five; a probe on them goes on reading these alone, and fine-tuning trains all."""
+    training = {"steps": 2, "batch_size": 2, "patch_size": 32}
+    run = pretrain(project, "dicoh", config=SMALL, training=training, device="cpu")
+    assert load_model(run.last_path).spec.trained_stages == 2
+    for image in project.images[:2]:
+        half = np.ones(project.shape(image), np.uint16)
+        half[:20] = 2
+        project.annotations.write(image, half)
+    for mode, expected in (("probe", 2), ("full", None)):
+        tuned = finetune(project, mode=mode, from_run=run.name, training=training, device="cpu")
+        assert load_model(tuned.last_path).spec.trained_stages == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cv2
@@ -17,7 +18,7 @@ from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext.medsass import MedSASS, MedSASSConfig, pseudo_label
 from napari_medssl.learn.task import TrainingConfig, to_device
 from napari_medssl.learn.thresholds import multi_otsu, otsu_threshold
-from napari_medssl.project import Project, load_truth
+from napari_medssl.project import PatternRule, Project, load_truth
 from napari_medssl.synthetic import nuclei
 
 
@@ -170,9 +171,9 @@ def test_training_stops_early_on_held_out_images(tmp_path: Any) -> None:
         project,
         "medsass",
         network={"encoder_depth": 3},
-        # A rate of nearly 0: after the first validation nothing improves.
+        # So high a rate that nothing improves for long.
         training={
-            "steps": 20,
+            "steps": 120,
             "batch_size": 2,
             "patch_size": 32,
             "learning_rate": 0.1,
@@ -183,4 +184,15 @@ def test_training_stops_early_on_held_out_images(tmp_path: Any) -> None:
     )
     texts = [event.text for event in events if event.event == "note"]
     assert any("2 of 20 images are held out" in text for text in texts)
-    assert any("Stopped early" in text for text in texts)
+    (stop,) = [text for text in texts if text.startswith("Stopped early")]
+    end, best = (int(step) for step in re.findall(r"step (\d+)", stop))
+    assert end - best == 2 * 9  # epochs, of the 18 images that are left
+
+
+def test_groups_are_held_out_as_a_whole(tmp_path: Any) -> None:
+    for number in range(24):
+        cv2.imwrite(str(tmp_path / f"p{number // 4}_{number}.png"), np.eye(32, dtype=np.uint8))
+    grouped = Project.create(tmp_path, groups=PatternRule(pattern=r"p\d"))
+    kept = make(grouped, polarity="bright").images
+    assert len(kept) == 20
+    assert len({name[:2] for name in kept}) == 5

@@ -76,6 +76,24 @@ def test_the_papers_networks_give_logits_features_and_files(
         torch.testing.assert_close(again(images), model(images))
 
 
+@pytest.mark.parametrize("trained", [0, 2])
+def test_what_was_not_trained_is_no_feature(trained: int, project: Project) -> None:
+    """Of the decoder nothing (the encoder's outputs are read), or two stages of it."""
+    whole = spec(encoder="resnet18", encoder_depth=3)
+    model = SegmentationModel(whole.model_copy(update={"trained_stages": trained})).eval()
+    calibrate(model, project, device=CPU)
+    images = torch.rand(1, 1, 64, 96)
+    with torch.no_grad():
+        before = model.embed(images)
+        for block in model.net.decoder.blocks[trained:]:
+            for parameter in block.parameters():
+                parameter.mul_(2).add_(0.1)
+        torch.testing.assert_close(model.embed(images), before, rtol=0, atol=0)
+        for parameter in model.net.encoder.conv1.parameters():
+            parameter.mul_(2).add_(0.1)
+        assert not torch.allclose(model.embed(images), before)
+
+
 def test_the_first_stages_alone_are_the_first_of_all() -> None:
     model = SegmentationModel(spec()).eval()
     images = torch.rand(1, 1, 32, 64)

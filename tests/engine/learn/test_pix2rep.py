@@ -150,8 +150,10 @@ def test_the_loss_compares_the_chosen_pixels_of_both_branches(project: Project) 
 
 
 def test_a_wide_last_layer_can_be_chosen(project: Project) -> None:
-    task = make(project, {"decoder_width": 32})
-    assert task.head.first.in_features == 32
+    """The last one alone, as in the paper: the coarser stages stay as they are."""
+    plain, task = make(project), make(project, {"last_width": 64})
+    assert task.head.first.in_features == task.model.stage_widths[-1] == 64
+    assert task.model.stage_widths[:-1] == plain.model.stage_widths[:-1]
     assert torch.isfinite(task(batch_of(task))["loss"])
 
 

@@ -157,6 +157,21 @@ def test_a_gpu_gets_larger_batches_of_the_same_network(project: Project) -> None
     assert found.headline().endswith("on NVIDIA H100 (79 GiB)")
 
 
+def test_hot_pixels_change_nothing_about_a_folder(tmp_path: Path) -> None:
+    def spoilt(rng: np.random.Generator) -> NDArray[np.uint16]:
+        image = cells(rng).astype(np.uint16)
+        image[rng.integers(0, 128, 3), rng.integers(0, 128, 3)] = 65535
+        return image
+
+    facts = {}
+    for name, draw in (("sound", cells), ("spoilt", spoilt)):
+        (tmp_path / name).mkdir()
+        facts[name] = look_at(folder(tmp_path / name, draw, 4))
+    for measure in ("separability", "steadiness", "structure"):
+        spoilt_by, sound = getattr(facts["spoilt"], measure), getattr(facts["sound"], measure)
+        assert spoilt_by == pytest.approx(sound, rel=0.05), measure
+
+
 def test_images_that_vanish_are_left_to_others_and_none_is_said(tmp_path: Path) -> None:
     project = folder(tmp_path, cells, 4)
     (tmp_path / "images" / "00001.png").unlink()

@@ -18,11 +18,11 @@ from napari_medssl.learn.thresholds import (
 
 
 def two_humps(seed: int) -> np.ndarray:
-    """Integers from 0 to 255, both of which occur: every histogram of 256 bins has one value in each."""
+    """Integers from 0 to 255, both of which occur thrice: every histogram of 256 bins has one value in each."""
     rng = np.random.default_rng(seed)
     grey = np.concatenate([rng.normal(60, 25, 3000), rng.normal(170, 20, 1000)])
     grey = np.clip(grey, 1, 254).round().reshape(50, 80).astype(np.float32)
-    grey[0, :2] = 0, 255
+    grey[0, :6] = 0, 0, 0, 255, 255, 255  # of 4000 pixels, two at either end count as outliers
     return grey
 
 
@@ -154,5 +154,29 @@ def test_images_without_contrast() -> None:
     assert ght_threshold(flat) == np.inf
     assert not adaptive_mask(flat, kind="mean").any()
     assert not multi_otsu(flat, 3).any()
-    flat[0, 0] = 9
-    assert multi_otsu(flat, 3).sum() == 1
+    flat[0, :2] = 9
+    assert multi_otsu(flat, 3).sum() == 2
+
+
+@pytest.mark.parametrize("share", [0.3, 0.005])
+def test_a_handful_of_hot_pixels_does_not_move_a_threshold(share: float) -> None:
+    """Of 16384 pixels five are hot and one is dead; the smaller foreground has 82."""
+    rng = np.random.default_rng(3)
+    truth = np.zeros((128, 128), bool)
+    truth.flat[rng.permutation(truth.size)[: round(share * truth.size)]] = True
+    grey = np.where(truth, rng.normal(900, 20, truth.shape), rng.normal(500, 20, truth.shape))
+    broken = rng.permutation(np.flatnonzero(~truth))[:6]
+    spoilt = grey.astype(np.float32)
+    spoilt.flat[broken[:5]], spoilt.flat[broken[5]] = 65535, 0
+    sound = np.ones(truth.shape, bool)
+    sound.flat[broken] = False
+    found = {
+        "otsu": otsu(spoilt),
+        "ght": bright_side(spoilt, ght_threshold(spoilt)),
+        "multi-otsu": multi_otsu(spoilt, 3) > 0,
+    }
+    for name, mask in found.items():
+        both = (mask.astype(bool) & truth & sound).sum()
+        assert both == (truth & sound).sum(), name
+    np.testing.assert_array_equal(found["otsu"][sound], truth[sound])
+    np.testing.assert_array_equal(found["ght"][sound], truth[sound])

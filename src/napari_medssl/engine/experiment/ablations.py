@@ -69,10 +69,10 @@ ABLATIONS: dict[str, tuple[str, str, tuple[Variant, ...]]] = {
         "pix2rep",
         "Pix2Rep, Table 2: feature maps and augmentations, added one after the other",
         (
-            ("width 16", {"reversal": 0, "rotation": 0}, {"decoder_width": 16}),
-            ("width 64", {"reversal": 0, "rotation": 0}, {"decoder_width": 64}),
-            ("width 64 + reversal", {"rotation": 0}, {"decoder_width": 64}),
-            ("width 64 + reversal + rotation", {}, {"decoder_width": 64}),
+            ("last width 16", {"reversal": 0, "rotation": 0}, {"last_width": 16}),
+            ("last width 64", {"reversal": 0, "rotation": 0}, {"last_width": 64}),
+            ("last width 64 + reversal", {"rotation": 0}, {"last_width": 64}),
+            ("last width 64 + reversal + rotation", {}, {"last_width": 64}),
         ),
     ),
 }

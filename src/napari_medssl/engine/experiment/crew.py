@@ -99,11 +99,11 @@ def at_once(
     reports.mkdir()
     waiting = sorted(tasks, key=lambda task: task.work != "pretraining")
     running: dict[Future[Outcome], tuple[Task, Incoming]] = {}
-    pretrainings: dict[str, Outcome] = {}
+    pretrainings: dict[tuple[str, int], Outcome] = {}
     last = float("inf")
 
     def hand_out() -> Iterator[Report]:
-        for task in [t for t in waiting if not t.pretrained or t.arm in pretrainings]:
+        for task in [t for t in waiting if not t.pretrained or t.start in pretrainings]:
             waiting.remove(task)
             if (outcome := ended_before(task, pretrainings)) is not None:
                 yield task, outcome
@@ -130,7 +130,7 @@ def at_once(
                         " again.",
                     )
                 if task.work == "pretraining":
-                    pretrainings[task.arm] = outcome
+                    pretrainings[task.start] = outcome
                 yield task, outcome
             if control.paused and not control.stopped:
                 orders.give("pause")

@@ -98,7 +98,8 @@ class ExperimentJob(Config):
     """Instead of `units` and `tune_units`: which shares of the units there are to draw from are annotated, each at
     least one unit; and all of them besides, so that IQC can be told. The evaluation paper's: .01 .02 .04 ... .64."""
     draws: int = Field(5, ge=1, le=1000)
-    """How often the annotated units are drawn anew; with more units, a draw keeps those it had."""
+    """How often the annotated units are drawn, and each method pretrained, anew; with more units, a draw keeps those it
+    had."""
     tune: Literal["full", "frozen", "both"] = "full"
     """How networks are fine-tuned, beside the linear probe on their features: whole, with a frozen encoder, or both
     (the arm from scratch is then the frozen random baseline, too)."""

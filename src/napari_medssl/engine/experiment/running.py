@@ -15,7 +15,7 @@ from napari_medssl.engine.experiment.crew import Errand, at_once, cluster, proce
 from napari_medssl.engine.experiment.estimate import Costs, Pace, timed
 from napari_medssl.engine.experiment.ground import copies_across, survey
 from napari_medssl.engine.experiment.tasks import Outcome, tasks_of
-from napari_medssl.engine.experiment.trainings import Trainings
+from napari_medssl.engine.experiment.trainings import Trainings, pretraining_key
 from napari_medssl.engine.experiment.working import EXAMPLES, Worker, in_turn, key_of
 from napari_medssl.engine.experiment.workplace import check_plan, read_plan, teaching_project
 from napari_medssl.evaluate.examples import Examples
@@ -195,7 +195,7 @@ class _Experiment:
         self.failed += len(left)
         if outcome.how == "skipped":
             return  # why the pretraining failed was told
-        where = f"{task.arm}, which could not be pretrained"
+        where = f"{task.arm}, which could not be pretrained for draw {task.draw}"
         if left:
             first = left[0]
             where = f"{first.arm}, {first.downstream}, k = {first.k}, draw {first.draw}"
@@ -273,7 +273,7 @@ class _Experiment:
         """Give the seconds that a task is expected to take."""
         if task.work != "pretraining":
             return costs.cells(task.cells)
-        if trainings is not None and trainings.is_done(task.arm):
+        if trainings is not None and trainings.is_done(pretraining_key(*task.start)):
             return 0.0
         return costs.pretraining(next(arm for arm in self.job.arms if arm.name == task.arm))
 

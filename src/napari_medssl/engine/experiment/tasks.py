@@ -26,8 +26,15 @@ class Task:
     """Whose scores it finds; a pretraining has none of its own."""
     arm: str = ""
     """The arm that is pretrained, or whose network is taught; empty where there is no network."""
+    draw: int = 0
+    """The repeat: each has a pretraining of its own."""
     pretrained: bool = False
-    """Whether the arm's pretraining must be done first."""
+    """Whether the arm's pretraining of this draw must be done first."""
+
+    @property
+    def start(self) -> tuple[str, int]:
+        """The pretraining that this is, or that it needs."""
+        return self.arm, self.draw
 
 
 @dataclass(frozen=True)
@@ -63,32 +70,35 @@ def tasks_of(job: ExperimentJob, missing: list[Cell]) -> list[Task]:
     if plain := _of(missing, "threshold"):
         tasks.append(Task("thresholds", plain))
     for arm in job.arms:
-        mine = [cell for cell in missing if cell.arm == arm.name]
         pretrained = arm.method is not None
-        if mine and pretrained:
-            tasks.append(Task("pretraining", arm=arm.name))
-        if frozen := _of(mine, "zero-shot", "probe"):  # one after the other: they share features
-            tasks.append(Task("features", frozen, arm.name, pretrained))
+        for draw in sorted({cell.draw for cell in missing if cell.arm == arm.name}):
+            mine = [cell for cell in missing if (cell.arm, cell.draw) == (arm.name, draw)]
+            if pretrained:
+                tasks.append(Task("pretraining", arm=arm.name, draw=draw))
+            if frozen := _of(
+                mine, "zero-shot", "probe"
+            ):  # one after the other: they share features
+                tasks.append(Task("features", frozen, arm.name, draw, pretrained))
     tasks += [Task("forest", (cell,)) for cell in _of(missing, "forest")]
     methods = {arm.name for arm in job.arms if arm.method is not None}
     tasks += [
-        Task("tuning", (cell,), cell.arm, cell.arm in methods)
+        Task("tuning", (cell,), cell.arm, cell.draw, cell.arm in methods)
         for cell in _of(missing, "full", "frozen", "supervised")
     ]
     return tasks
 
 
-def ended_before(task: Task, pretrainings: Mapping[str, Outcome]) -> Outcome | None:
+def ended_before(task: Task, pretrainings: Mapping[tuple[str, int], Outcome]) -> Outcome | None:
     """Say how a task ends without being begun, None where it can begin.
 
     Parameters
     ----------
     task : Task
         The next one.
-    pretrainings : mapping of str to Outcome
-        Arm -> how its pretraining ended, of those that ended; the task's is among them where it needs one.
+    pretrainings : mapping of (str, int) to Outcome
+        `Task.start` -> how that pretraining ended, of those that ended; the task's is among them where it needs one.
     """
-    if not task.pretrained or (before := pretrainings[task.arm]).how == "done":
+    if not task.pretrained or (before := pretrainings[task.start]).how == "done":
         return None
     return before if before.how == "stopped" else Outcome("skipped")
 

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from napari_medssl.project import Project, Run
     from napari_medssl.project.working_scale import ScaleRule
 
-__all__ = ["StoppedError", "Trainings"]
+__all__ = ["StoppedError", "Trainings", "pretraining_key"]
+
+
+def pretraining_key(arm: str, draw: int) -> str:
+    """Name the pretraining of an arm for a draw; that of the first one served all draws until December 2026."""
+    return f"{arm}/{draw}" if draw else arm
 
 
 class StoppedError(MedsslError):
@@ -95,8 +100,8 @@ class Trainings:
         )
         return network
 
-    def pretrained(self, arm: Arm) -> Generator[Event, None, Run]:
-        """Pretrain an arm that has a method, unless that was done."""
+    def pretrained(self, arm: Arm, draw: int) -> Generator[Event, None, Run]:
+        """Pretrain an arm that has a method for one draw, from a seed of its own, unless that was done."""
         assert arm.method is not None
         method = pretext_method(arm.method)
         config = method.config_type.parse(arm.method_config, where=arm.name)
@@ -108,10 +113,12 @@ class Trainings:
             "network": self.network_of(arm).model_dump(),
             "training": self._job.pretraining.model_dump() | arm.training,
         }
-        return (yield from self.run(arm.name, job, f"{arm.name}: pretraining"))
+        title = f"{arm.name}: pretraining, draw {draw}"
+        key, seed = pretraining_key(arm.name, draw), self._job.seed + draw
+        return (yield from self.run(key, job, title, seed=seed))
 
     def run(
-        self, key: str, job: dict[str, Any], title: str, *, seed: int | None = None
+        self, key: str, job: dict[str, Any], title: str, *, seed: int
     ) -> Generator[Event, None, Run]:
         """Make a training, or go on with it where it was stopped or killed; gives its run.
 
@@ -133,9 +140,8 @@ class Trainings:
             parsed = parse_job({"kind": "resume", "run": begun.name, **common})
         else:
             self.forget(key)
-            seeded = {"seed": self._job.seed if seed is None else seed}
             threads = {"threads": self._job.threads} if self._job.threads else {}
-            parsed = parse_job(job | common | seeded | threads)
+            parsed = parse_job(job | common | {"seed": seed} | threads)
         yield Note(text=title)
         try:
             for event in runs.start(parsed, self._control):  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from napari_medssl.engine.experiment.baselines import threshold_masks
 from napari_medssl.engine.experiment.probing import apply_probes, fit_probes
 from napari_medssl.engine.experiment.scoring import Scorer
 from napari_medssl.engine.experiment.tasks import Outcome, ended_before
-from napari_medssl.engine.experiment.trainings import StoppedError, Trainings
+from napari_medssl.engine.experiment.trainings import StoppedError, Trainings, pretraining_key
 from napari_medssl.engine.forests import Forests
 from napari_medssl.engine.predicting import model_of
 from napari_medssl.errors import MedsslError
@@ -162,12 +162,12 @@ class Worker:
     # -- frozen features -------------------------------------------------------------------------
 
     def _pretrained(self, task: Task) -> Iterator[Event]:
-        yield from self._trainings.pretrained(self._arm(task))
+        yield from self._trainings.pretrained(self._arm(task), task.draw)
 
     def _frozen_features(self, task: Task) -> Iterator[Event]:
         """Segment without annotations, and by linear probes."""
         arm = self._arm(task)
-        model = self._network(arm).eval().to(self._device)
+        model = self._network(arm, task.draw).eval().to(self._device)
         zero = [cell for cell in task.cells if cell.downstream == "zero-shot"]
         probes = [cell for cell in task.cells if cell.downstream == "probe"]
         self._looks = (len(zero) + bool(probes)) * len(self._scored) + len(probes)
@@ -211,17 +211,18 @@ class Worker:
         seconds = (time.monotonic() - began) / len(cells)
         self._keep(list(zip(cells, scorers, strict=True)), arm, seconds)
 
-    def _network(self, arm: Arm) -> SegmentationModel:
+    def _network(self, arm: Arm, draw: int) -> SegmentationModel:
         """Give an arm's network with calibrated features."""
         if arm.method is not None:
-            return model_of(self._trainings.run_of(arm.name))
+            return model_of(self._trainings.run_of(pretraining_key(arm.name, draw)))
         settings = self._teaching.settings
-        torch.manual_seed(self._job.seed)
+        torch.manual_seed(self._job.seed + draw)
         spec = ModelSpec(
             network=self._trainings.network_of(arm),
             channels=settings.channels,
             classes=settings.classes,
             normalisation=settings.normalisation,
+            trained_stages=0,
             head="none",
             scale=self._scale,
         )
@@ -244,7 +245,9 @@ class Worker:
             "mode": "full" if supervised else cell.downstream,
             "images": names,
             "network": self._trainings.network_of(arm).model_dump(),
-            "from_run": self._trainings.run_of(arm.name).name if task.pretrained else None,
+            "from_run": self._trainings.run_of(pretraining_key(*task.start)).name
+            if task.pretrained
+            else None,
             "scale": self._scale.model_dump(),
             "answer": "network",
             "estimate": False,
@@ -342,7 +345,7 @@ def in_turn(tasks: list[Task], worker: Worker) -> Iterator[Report]:
     tuple of (Task, Event or Outcome)
         What comes of them, as it comes; nothing more after one that was stopped.
     """
-    pretrainings: dict[str, Outcome] = {}
+    pretrainings: dict[tuple[str, int], Outcome] = {}
     for task in tasks:
         outcome = ended_before(task, pretrainings)
         if outcome is None:
@@ -353,7 +356,7 @@ def in_turn(tasks: list[Task], worker: Worker) -> Iterator[Report]:
                 except StopIteration as end:
                     outcome = end.value
         if task.work == "pretraining":
-            pretrainings[task.arm] = outcome
+            pretrainings[task.start] = outcome
         yield task, outcome
         if outcome.how == "stopped":
             return

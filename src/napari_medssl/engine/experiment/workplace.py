@@ -56,6 +56,9 @@ def check_plan(folder: Path, job: ExperimentJob, *, ground: str, pool: int) -> N
     plan |= {"ground": ground, "pool": pool}
     if path.is_file():
         stored = read_plan(folder)
+        known = {key: value for key, value in stored.items() if key in type(job).model_fields}
+        # A setting that an older version did not have is at its default.
+        stored |= type(job).parse(known, where=str(path)).model_dump(mode="json")
         differ = [WORDS.get(key, key) for key in FIXED if stored.get(key, plan[key]) != plan[key]]
         before = {arm["name"]: arm for arm in stored.get("arms", ())}
         differ += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.learn.networks import NetworkConfig, SegmentationModel
     from napari_medssl.project import ClassInfo, Project
 
 __all__ = ["Layer", "PretextMethod"]
@@ -103,6 +104,24 @@ class PretextMethod(Task):
             Settings of the method, a `config_type`.
         """
         return False
+
+    @classmethod
+    def trained_stages(cls, config: Any, network: NetworkConfig) -> int | None:
+        """Give the number of decoder stages, from the coarsest on, that training reaches; None for all.
+
+        Parameters
+        ----------
+        config : Config
+            Settings of the method, a `config_type`.
+        network : NetworkConfig
+            What is trained.
+        """
+        return None
+
+    @property
+    def epoch(self) -> int:
+        """Steps in which every image is drawn once, on average."""
+        return math.ceil(len(self.images) / self.training_config.batch_size)
 
     @abc.abstractmethod
     def sample(self, name: str, rng: np.random.Generator) -> Batch:

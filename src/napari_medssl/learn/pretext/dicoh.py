@@ -25,6 +25,7 @@ from napari_medssl.learn.augment import (
 )
 from napari_medssl.learn.collapse import CollapseWatch
 from napari_medssl.learn.contrast import contrast, log_sum_of_negatives
+from napari_medssl.learn.networks import stage_strides
 from napari_medssl.learn.patches import Batch, Cache, step_rng
 from napari_medssl.learn.picture import beside
 from napari_medssl.learn.pretext.base import Layer, PretextMethod
@@ -36,7 +37,7 @@ from napari_medssl.project.working_scale import ScaledImages, ScaleRule, to_netw
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_medssl.learn.networks import SegmentationModel
+    from napari_medssl.learn.networks import NetworkConfig, SegmentationModel
     from napari_medssl.project import Project
 
 __all__ = ["DiCoH", "DiCoHConfig", "queue_size"]
@@ -117,7 +118,9 @@ class Siamese(nn.Module):
     def __init__(self, model: SegmentationModel, config: DiCoHConfig) -> None:
         super().__init__()
         self.model = model
-        self.stage = _stage(model, config)  # number of decoder stages; 0 is the encoder alone
+        self.stage = _stage(
+            model.spec.network, config
+        )  # number of decoder stages; 0 is the encoder alone
         width = model.stage_widths[self.stage - 1] if self.stage else model.encoder_width
         self.project = Projector(width, config.hidden, config.dimension)
         self.project_image = (
@@ -154,15 +157,15 @@ def _cells(maps: Tensor) -> Tensor:
     return F.normalize(maps.float().flatten(2).transpose(1, 2), dim=2)  # (B, cells, D)
 
 
-def _stage(model: SegmentationModel, config: DiCoHConfig) -> int:
+def _stage(network: NetworkConfig, config: DiCoHConfig) -> int:
     if config.features == "encoder":
         return 0
-    strides = model.stage_strides
+    strides = stage_strides(network)
     if config.stride == "auto":
         return next((n for n, stride in enumerate(strides, 1) if stride <= 8), 1)
     if int(config.stride) not in strides:
         raise MedsslError(
-            f"This {model.spec.network.architecture} has no stage of stride {config.stride}.",
+            f"This {network.architecture} has no stage of stride {config.stride}.",
             advice=f"Set stride to auto or one of {', '.join(str(s) for s in strides if s >= 4)}.",
         )
     return strides.index(int(config.stride)) + 1
@@ -180,6 +183,12 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
     queue holds patches' keys, is filled before the first step, and never offers an image keys of its own
     unit: of the images of its group (a patient, a field), where the project has groups, else of its file. Where
     all images are of one unit, each is one of its own, which is told.
+
+    Cells are matched by the centres of the pixels they stand for. Strided convolutions look a little to one side of
+    these, and to the other in a mirrored view: by almost half a cell each with random weights (3.5 pixels at stride 8
+    in MobileNetV2), so that spatial positives of views mirrored against each other are then up to one cell apart; by a
+    fraction of that with ImageNet's (``benchmarks/feature_shift.py``). As it depends on the weights, it is not
+    compensated.
 
     References
     ----------
@@ -212,7 +221,6 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             else None
         )
         length = config.queue or queue_size(len(self.images))
-        self._keep = _kept(config.percentile, length)
         self.queue = KeyQueue(length, config.dimension)
         self._fresh: list[tuple[Tensor, Tensor, Tensor]] = []  # what the queue takes
         self.watch = CollapseWatch(
@@ -240,6 +248,11 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
         numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units.values()))}
         return {name: numbers[unit] for name, unit in units.items()}
 
+    @classmethod
+    def trained_stages(cls, config: DiCoHConfig, network: NetworkConfig) -> int:
+        """Count those up to the one that is compared; 0 where the encoder alone is trained."""
+        return _stage(network, config)
+
     def sample(self, name: str, rng: np.random.Generator) -> Batch:
         """Draw two views ``query`` and ``key`` (C, Y, X) that overlap, and which cells show the same."""
         planes = self._cache(name)
@@ -263,15 +276,18 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Give the weighted sum of the local and the global loss, and how alike pairs are."""
-        if self.queue.is_empty:
+        if self.queue.held == 0:
             self._prefill(batch["query"].device)
+        held = self.queue.held
         self._fresh = []
-        losses = self._one_way(batch["query"], batch["key"], batch["match"], batch)
+        keep = _kept(self.config.percentile, len(self.queue), held)
+        losses = self._one_way(batch["query"], batch["key"], batch["match"], batch, keep)
         if self.config.symmetrised:
-            back = self._one_way(batch["key"], batch["query"], batch["match_back"], batch)
+            back = self._one_way(batch["key"], batch["query"], batch["match_back"], batch, keep)
             losses = {name: (value + back[name]) / 2 for name, value in losses.items()}
         self.watch.see(losses["feature_std"])
-        return losses
+        filled = losses["loss"].new_tensor(held / len(self.queue))
+        return losses | {"queue_filled": filled}
 
     def after_step(self, step: int, total: int) -> None:
         """Let the target network follow, and put this step's keys into the queue."""
@@ -288,7 +304,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             self.tell(warning)
 
     def _one_way(
-        self, queries: Tensor, keys: Tensor, match: Tensor, batch: dict[str, Tensor]
+        self, queries: Tensor, keys: Tensor, match: Tensor, batch: dict[str, Tensor], keep: int
     ) -> dict[str, Tensor]:
         config = self.config
         query = self.online(queries, self.predict)
@@ -304,23 +320,23 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
         whole = contrast(
             (query.image * key.image).sum(1), of_images, temperature=config.temperature
         ).mean()
-        local, positive = self._local(query, key, match, batch["unit"])
+        local, positive = self._local(query, key, match, batch["unit"], keep)
         loss = config.local_weight * local + (1 - config.local_weight) * whole
         with torch.no_grad():
-            cells = query.pixels.flatten(0, 1)
+            others = self.queue.mean_of_others(batch["unit"], of_pixels=config.negatives == "pixel")
             # The product of means is the mean of all products.
-            negative = cells.mean(0) @ self.queue.mean(of_pixels=config.negatives == "pixel")
+            negative = (query.pixels.mean(1) * others).sum(1).mean()
         return {
             "loss": loss,
             "local_loss": local.detach(),
             "global_loss": whole.detach(),
             "positive_similarity": positive,
             "negative_similarity": negative,
-            "feature_std": cells.std(0).mean(),
+            "feature_std": key.pixels.flatten(0, 1).std(0).mean(),  # the target's, as in Fig. 4a
         }
 
     def _local(
-        self, query: Branch, key: Branch, match: Tensor, units: Tensor
+        self, query: Branch, key: Branch, match: Tensor, units: Tensor, keep: int
     ) -> tuple[Tensor, Tensor]:
         """Give the local loss (equation 3), and the similarity of cells at the same place."""
         config = self.config
@@ -336,7 +352,7 @@ class DiCoH(PretextMethod, key="dicoh", title="DiCoH"):
             self.queue.pixels if config.negatives == "pixel" else self.queue.keys,
             self.queue.from_others(units.repeat_interleave(cells)),
             temperature=config.temperature,
-            keep=self._keep,
+            keep=keep,
         ).view(count, cells)
         loss = positive.new_zeros(())
         if config.positives in ("both", "spatial"):
@@ -445,10 +461,11 @@ def _picked(pixels: Tensor, cells: Tensor) -> Tensor:
     return pixels[torch.arange(len(cells), device=cells.device), cells]  # (B, D)
 
 
-def _kept(percentile: float | None, length: int) -> int:
+def _kept(percentile: float | None, length: int, held: int) -> int:
+    """Give the number of hard negatives among the keys that a queue of this length holds now."""
     if percentile is None:
         percentile = 75 if length >= 1024 else 0
-    return max(1, round(length * (1 - percentile / 100)))
+    return max(1, round(held * (1 - percentile / 100)))
 
 
 def _centres(cells: NDArray[np.int64], size: int, stride: int) -> NDArray[np.float64]:

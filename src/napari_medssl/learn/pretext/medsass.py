@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -25,6 +26,7 @@ from napari_medssl.learn.thresholds import (
     otsu_threshold,
     vote,
 )
+from napari_medssl.project.units import units_of
 from napari_medssl.project.working_scale import ScaleRule, to_network, to_targets
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ class MedSASSConfig(Config):
     intensity: float = advanced(0.2, ge=0, lt=1)
     """Strength of the brightness and contrast changes."""
     held_out: float = advanced(0.1, ge=0, le=0.5)
-    """Share of the images kept for validation (at least 2; none in folders below 20 images)."""
+    """Share of the images kept for validation, at least 2 and whole groups (patients, files); none in folders below 20
+    images."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +156,13 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
         self._held_out: tuple[str, ...] = ()
         if len(project.images) >= 20 and self.config.held_out > 0:
             count = max(2, round(self.config.held_out * len(project.images)))
-            shuffled = np.random.default_rng(seed).permutation(np.array(project.images))
-            self._held_out = tuple(sorted(str(name) for name in shuffled[:count]))
-            held = set(self._held_out)
+            held = _held_out(project, count, np.random.default_rng(seed))
+            self._held_out = tuple(sorted(held))
             self.images = tuple(name for name in project.images if name not in held)
             self.notes.append(
-                f"{count} of {len(project.images)} images are held out for validation."
+                f"{len(held)} of {len(project.images)} images are held out for validation."
+                if held
+                else "No images are held out for validation: most of them belong together."
             )
         self._validation: Batch | None = None
 
@@ -275,6 +279,18 @@ class MedSASS(PretextMethod, key="medsass", title="MedSASS"):
             planes=to_network(self.project.planes(name), factor),
             mask=shares.argmax(0).astype(np.uint8),
         )
+
+
+def _held_out(project: Project, count: int, rng: np.random.Generator) -> set[str]:
+    """Draw whole units (patients, files; see `units_of`) until they have this many images, but not more than half."""
+    of, units = units_of(project), defaultdict(set)
+    for name in project.images:
+        units[of.get(name, name)].add(name)
+    held: set[str] = set()
+    for unit in rng.permutation(np.array(list(units))):
+        if len(held) < count and 2 * len(held | units[unit]) <= len(project.images):
+            held |= units[unit]
+    return held
 
 
 def pseudo_label(
