@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from napari_medssl.learn.finetune.batch_norm import decoder_norms, encoder_norms, reestimate
+from napari_medssl.learn.finetune.mean_teacher import MeanTeacher, ramp_up
+from napari_medssl.learn.finetune.rates import blocks_of
 from torch import nn
 
 from napari_medssl import finetune, pretrain
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.features import calibrate
 from napari_medssl.learn.finetune import FinetuneConfig, FinetuneTask
-from napari_medssl.learn.finetune.batch_norm import decoder_norms, encoder_norms, reestimate
 from napari_medssl.learn.finetune.linear import LinearProbe, embedded_pixels
-from napari_medssl.learn.finetune.mean_teacher import MeanTeacher, ramp_up
-from napari_medssl.learn.finetune.rates import blocks_of
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.training import to_device

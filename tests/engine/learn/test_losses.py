@@ -17,7 +17,6 @@ from napari_medssl.learn.losses import (
     focal_tversky_of_classes,
 )
 
-
 ALL = [dice, dice_cross_entropy, focal_tversky_of_classes]
 
 
