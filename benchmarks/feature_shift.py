@@ -28,6 +28,7 @@ from napari_medssl.learn.weights import load_model
 from napari_medssl.project import Normalisation, ProjectSettings
 from napari_medssl.synthetic import nuclei
 
+Stages = Callable[[Tensor], list[Tensor]]
 SIDE, IMAGES = 256, 8
 
 
@@ -93,7 +94,10 @@ def main() -> None:
         print(
             f"\n{name}\n| stage | stride | shift, px | alike | moved |\n| --- | --- | --- | --- | --- |"
         )
-        parts = {"encoder": lambda x, m=model: m.encode(x)[1:], "decoder": model.stages}
+        parts: dict[str, Stages] = {
+            "encoder": lambda x, m=model: m.encode(x)[1:],  # type: ignore[misc]
+            "decoder": model.stages,
+        }
         for part, stages in parts.items():
             with torch.no_grad():
                 sizes = [maps.shape[-1] for maps in stages(images[:1])]

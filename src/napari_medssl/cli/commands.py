@@ -20,6 +20,7 @@ from napari_medssl.config import ConfigError
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Failed, Note, Progress
 from napari_medssl.project.paths import given
+from napari_medssl.project.working_scale import ScaleRule
 
 if TYPE_CHECKING:
     import argparse
@@ -113,8 +114,11 @@ def _finetune(args: argparse.Namespace, sink: Sink) -> int:
         job["from_run"] = _run_or_folder(open_project(args.project), args.from_run)
     elif "from_run" not in job:
         job["from_run"] = _newest_pretraining(open_project(args.project), sink)
-    if args.mode is not None:
-        job["mode"] = args.mode
+    for key in ("mode", "preset", "answer"):
+        if getattr(args, key) is not None:
+            job[key] = getattr(args, key)
+    if args.no_estimate:
+        job["estimate"] = False
     if args.images is not None:
         job["images"] = args.images
     return _train(job, args, sink)
@@ -138,6 +142,7 @@ def _predict(args: argparse.Namespace, sink: Sink) -> int:
         "probabilities": args.probabilities,
         "uncertainty": args.uncertainty,
         "objects": args.objects,
+        "flips": not args.no_flips,
     }
     if is_project(place) or place.name == "project.json":
         project = open_project(args.project)
@@ -336,6 +341,8 @@ def _train(job: dict[str, Any], args: argparse.Namespace, sink: Sink) -> int:
         job["network"] = network
     if args.take is not None:
         job["take"] = args.take
+    if args.scale is not None:
+        job["scale"] = ScaleRule.read(args.scale).model_dump()
     if args.seed is not None:
         job["seed"] = args.seed
     if args.settings:

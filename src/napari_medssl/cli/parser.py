@@ -176,13 +176,29 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=("probe", "frozen", "full"),
         help="what is trained: a linear layer on fixed features (probe, seconds), all but the "
-        "encoder (frozen, the default), or everything (full)",
+        "encoder (frozen), or everything (full, the default)",
     )
     parser.add_argument(
         "--images",
         nargs="+",
         metavar="NAME",
         help="use the annotations of these images alone (default: all annotated images)",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=("default", "pix2rep", "dicoh", "evaluation"),
+        help="the recipe: ours, or that of a paper with its optimiser, rates and loss",
+    )
+    parser.add_argument(
+        "--answer",
+        choices=("network", "forest", "mean"),
+        help="what predicts: the network, a random forest on filtered images, or their mean "
+        "(default: what leave-one-out estimates favour)",
+    )
+    parser.add_argument(
+        "--no-estimate",
+        action="store_true",
+        help="leave out the leave-one-out estimates, which train up to four times more",
     )
     _training(parser)
 
@@ -246,6 +262,11 @@ def _predict(parser: argparse.ArgumentParser) -> None:
         help="keep the uncertainty of each pixel in the project, as float16 TIFF",
     )
     add_objects(parser)
+    parser.add_argument(
+        "--no-flips",
+        action="store_true",
+        help="look at each image once instead of averaging over its mirrored versions: faster",
+    )
     add_device(parser)
 
 
@@ -333,6 +354,13 @@ def _training(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="encoder weights to start from: a file, none, or imagenet (the default for EfficientNet-Lite0, "
         "with which they come; downloads those of other encoders)",
+    )
+    parser.add_argument(
+        "--scale",
+        metavar="RULE:N",
+        help="the working scale: fit:256 (the whole image in 256 network pixels along its longer side), fixed:2 (2 "
+        "file pixels per network pixel), or physical:0.65 (micrometres per network pixel); default: that of the "
+        "run it starts from, or what suits the folder",
     )
     add_settings(parser, config="a job as YAML or JSON")
     add_device(parser)

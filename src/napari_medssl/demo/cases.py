@@ -196,8 +196,7 @@ def _pretraining(steps: int) -> tuple[str, ...]:
 
 
 def _finetuning(steps: int) -> tuple[str, ...]:
-    # the usual lower rate of pretrained parts suits longer trainings
-    return ("--mode", "full", *_settings(steps=steps, **_SMALL, pretrained_rate=1))
+    return _settings(steps=steps, **_SMALL)
 
 
 def _settings(**values: object) -> tuple[str, ...]:

@@ -123,8 +123,9 @@ def play(case: Case, transcript: Transcript, out: Path, *, device: str | None) -
         _predict(played, transcript, pretrained, ZERO_SHOT, out / "zero-shot", on)
     if case.taught:
         count = f"{len(case.taught)} annotated images"
-        for title, start in ((UNTRAINED, "none"), (PRETRAINED, pretrained.name)):
-            teach = ["--from", start, "--images", *case.taught, *case.finetune]
+        alone = ("--answer", "network", "--no-estimate")  # to compare with; the other is the whole loop
+        for title, start, how in ((UNTRAINED, "none", alone), (PRETRAINED, pretrained.name, ())):
+            teach = ["--from", start, "--images", *case.taught, *case.finetune, *how]
             transcript(["finetune", place, *teach, *on])
             run = case.project.run("latest")
             _record(played, f"fine-tuning, {title}", run)

@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari_medssl.learn.devices import DeviceName
-    from napari_medssl.learn.finetune import Mode
+    from napari_medssl.learn.finetune import Mode, Preset
     from napari_medssl.learn.objects import ObjectsFrom
     from napari_medssl.learn.transfer import Part
     from napari_medssl.learn.weights import ExportNames, ExportPart
-    from napari_medssl.plan import Start
+    from napari_medssl.plan import Answer, Start
     from napari_medssl.project.label_exports import LabelFormat
+    from napari_medssl.project.working_scale import ScaleRule
 
 __all__ = [
     "Comparison",
@@ -74,6 +75,7 @@ def pretrain(
     training: Mapping[str, Any] | None = None,
     from_run: str | Path | Run | None = None,
     take: Part = "everything",
+    scale: ScaleRule | None = None,
     device: DeviceName = "auto",
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -92,6 +94,8 @@ def pretrain(
         An earlier run to start from: its name, or a run of another project.
     take : {"everything", "encoder+decoder", "encoder"}
         What is taken over from that run; the last layer only where the classes are the same.
+    scale : ScaleRule, optional
+        The working scale; by default that of the run it starts from, or what suits the folder.
     device : {"auto", "cpu", "cuda", "mps"}
         Where to compute.
     seed : int
@@ -119,6 +123,7 @@ def pretrain(
             "training": dict(training or {}),
             "from_run": _named(from_run),
             "take": take,
+            "scale": None if scale is None else scale.model_dump(),
             "device": device,
             "seed": seed,
         },
@@ -164,7 +169,11 @@ def finetune(
     *,
     from_run: str | Path | Run | None = None,
     take: Part = "everything",
-    mode: Mode = "frozen",
+    scale: ScaleRule | None = None,
+    mode: Mode = "full",
+    preset: Preset = "default",
+    answer: Answer | None = None,
+    estimate: bool = True,
     images: Iterable[str] | None = None,
     network: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -182,8 +191,16 @@ def finetune(
         The run to start from: its name, or a run of another project; a fresh network otherwise.
     take : {"everything", "encoder+decoder", "encoder"}
         As for `pretrain`.
+    scale : ScaleRule, optional
+        As for `pretrain`.
     mode : {"probe", "frozen", "full"}
         Linear probe on the features, decoder on a frozen encoder, or the whole network.
+    preset : {"default", "pix2rep", "dicoh", "evaluation"}
+        The recipe: ours, or that of a paper.
+    answer : {"network", "forest", "mean"}, optional
+        What predicts; by default what the leave-one-out estimates favour.
+    estimate : bool
+        Whether to make these estimates, which train up to four times more.
     images : iterable of str, optional
         Annotated images to use; all of them by default.
     network, training : mapping, optional
@@ -207,7 +224,11 @@ def finetune(
             "kind": "finetune",
             "from_run": _named(from_run),
             "take": take,
+            "scale": None if scale is None else scale.model_dump(),
             "mode": mode,
+            "preset": preset,
+            "answer": answer,
+            "estimate": estimate,
             "images": None if images is None else list(images),
             "network": dict(network or {}),
             "training": dict(training or {}),
@@ -241,6 +262,7 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     objects: ObjectsFrom = "auto",
+    flips: bool = True,
     device: DeviceName = "auto",
     on_event: OnEvent | None = None,
 ) -> list[Path]:
@@ -267,6 +289,8 @@ def predict(
     objects : {"auto", "none", "distance", "separate", "connected"}
         Tell objects apart: in the map of distances of a run that learned objects (``auto``: where there is one), as
         areas of a class parted at their necks, or as its connected areas; see `Project.predicted_objects_path`.
+    flips : bool
+        Average the network's answers over the image and its mirrored versions: better, and four times as long.
     device, on_event
         As for `pretrain`.
 
@@ -289,6 +313,7 @@ def predict(
         "probabilities": probabilities,
         "uncertainty": uncertainty,
         "objects": objects,
+        "flips": flips,
         "device": device,
     }
     wanted = "prediction" if out is None else "mask"

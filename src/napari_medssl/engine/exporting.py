@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from napari_medssl.engine.predicting import find_run, model_of
 from napari_medssl.errors import MedsslError
-from napari_medssl.events import Done, Event, Saved, Started
+from napari_medssl.evaluate.estimate import ANSWERS
+from napari_medssl.events import Done, Event, Note, Saved, Started
 from napari_medssl.learn.devices import choose_device
 from napari_medssl.learn.weights import save_part
 from napari_medssl.project import Project
@@ -47,7 +48,13 @@ def export(job: ExportJob) -> Iterator[Event]:
     yield Started(
         kind=job.kind, title=f"Export of {run.name}", total=1, device=choose_device("cpu")
     )
-    count = save_part(model_of(run), out, part=job.part, names=job.names)
+    model = model_of(run)
+    if model.spec.answer != "network" and (job.part, job.names) != ("whole", "medssl"):
+        yield Note(
+            level="warning",
+            text=f"{run.name} predicts with {ANSWERS[model.spec.answer]}; what is exported is of the network alone.",
+        )
+    count = save_part(model, out, part=job.part, names=job.names)
     yield Saved(what="export", path=str(out))
     size = out.stat().st_size / 1e6
     yield Done(summary=f"{what} of {run.name}: {count} tensors, {size:.1f} MB, in {out}.")

@@ -71,6 +71,11 @@ def start(job: PretrainJob | FinetuneJob | ResumeJob, control: Control) -> Itera
                 f"The run {run.name} is done: there is nothing to go on with.",
                 advice="Start a new run from it (from_run).",
             )
+        if run.kind == "finetune" and run.job_version < 2:
+            raise MedsslError(
+                f"The run {run.name} is a fine-tuning that an older version began, in a way that is no longer there.",
+                advice=f"Start a new fine-tuning; it can begin with these weights (--from {run.name}).",
+            )
         yield from _recorded(run, _resume(project, run, job, control))
         return
     if isinstance(job, PretrainJob):

@@ -62,7 +62,10 @@ class NetworkConfig(Config):
     encoder: str = bundled.ENCODER
     """Encoder by its segmentation-models-pytorch name: tu-tf_efficientnet_lite0 (its ImageNet weights come along) and
     mobilenet_v2 are quick on a CPU, resnet50 suits a GPU."""
-    encoder_weights: Literal["none", "imagenet", "file"] = Field(default_factory=_usual_start)
+    encoder_weights: Literal["none", "imagenet", "file"] = Field(
+        default_factory=_usual_start,
+        json_schema_extra={"default": "imagenet"},  # that of the default encoder
+    )
     """What the encoder starts from: random numbers, ImageNet, or a weights file. Unset means ImageNet for
     tu-tf_efficientnet_lite0 and random numbers for others, whose weights are downloaded only where asked for."""
     weights_file: str | None = None

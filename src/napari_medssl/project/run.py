@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from napari_medssl.config import refuse_newer
+from napari_medssl.config import refuse_newer, version_of
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import (
     AnyEvent,
@@ -125,6 +125,11 @@ class Run:
         if not isinstance(job, dict):
             raise MedsslError(f"{self.job_path} is damaged: it holds no JSON object.")
         return without_version(job, where=f"The run {self.name}", unsaid=1)
+
+    @property
+    def job_version(self) -> int:
+        """Schema version that ``job.json`` was written with."""
+        return version_of(read_json(self.job_path)) or 1
 
     @property
     def job_path(self) -> Path:

@@ -36,6 +36,19 @@ class ScaleRule(Config):
     value: float = Field(1.0, gt=0, le=100_000)
     """What the rule counts; with fixed, values below 1 enlarge."""
 
+    @classmethod
+    def read(cls, text: str) -> ScaleRule:
+        """Read a rule as people write it: ``fit:256``, ``fixed:2``, ``physical:0.65``.
+
+        Raises
+        ------
+        ConfigError
+            If it is none of these.
+        """
+        rule, _, value = text.partition(":")
+        found: ScaleRule = cls.parse({"rule": rule, "value": value}, where=f"scale {text!r}")
+        return found
+
     def factor(self, shape: tuple[int, int], pixel_size: float | None = None) -> float:
         """Return the file pixels per network pixel of an image.
 

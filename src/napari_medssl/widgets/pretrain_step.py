@@ -63,7 +63,7 @@ class PretrainStep(QWidget):
         self.start_from.setAccessibleName("Starting point")
         self.start_from.setToolTip(
             "What the encoder knows before it sees your images. EfficientNet-Lite0's ImageNet weights come with medssl;"
-            " those of another encoder are downloaded once."
+            " those of other encoders are downloaded once, where you ask for them."
         )
         self.start_from.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -102,8 +102,9 @@ class PretrainStep(QWidget):
             raise MedsslError("There is nothing to start yet.", advice="Open a project first.")
         job = self.job_form.values()
         kind, name = self.start_from.currentData()
-        job["network"]["encoder_weights"] = kind if kind != "run" else "none"
-        job["network"]["weights_file"] = str(self._file) if kind == "file" else None
+        if kind not in ("", "run"):  # else it is the engine's to say, by the encoder or the run
+            file = str(self._file) if kind == "file" else None
+            job["network"] |= {"encoder_weights": kind, "weights_file": file}
         return {
             "kind": "pretrain",
             "project": str(project.path),
@@ -229,7 +230,8 @@ class PretrainStep(QWidget):
     def _fill_start_from(self) -> None:
         chosen = self.start_from.currentData()
         self.start_from.clear()
-        self.start_from.addItem("ImageNet", ("imagenet", ""))
+        self.start_from.addItem("ImageNet if bundled, else random weights", ("", ""))
+        self.start_from.addItem("ImageNet (downloaded unless bundled)", ("imagenet", ""))
         self.start_from.addItem("Random weights", ("none", ""))
         file = f"File: {self._file.name}" if self._file is not None else "Weights file ..."
         self.start_from.addItem(file, ("file", ""))

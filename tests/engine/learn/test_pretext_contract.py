@@ -61,6 +61,10 @@ def test_loss_is_finite_and_reaches_the_encoder(key: str, project: Project) -> N
     assert len(gradients) > 10
     assert all(torch.isfinite(g).all() for g in gradients)
     assert gradients[0].abs().sum() > 0
+    blocks = task.model.net.decoder.blocks
+    reached = [any(p.grad is not None for p in block.parameters()) for block in blocks]
+    stages = task.trained_stages(task.config, task.model.spec.network)
+    assert reached == [stages is None or number < stages for number in range(len(blocks))]
 
 
 @pytest.mark.parametrize("key", ALL)
