@@ -123,7 +123,11 @@ def play(case: Case, transcript: Transcript, out: Path, *, device: str | None) -
         _predict(played, transcript, pretrained, ZERO_SHOT, out / "zero-shot", on)
     if case.taught:
         count = f"{len(case.taught)} annotated images"
-        alone = ("--answer", "network", "--no-estimate")  # to compare with; the other is the whole loop
+        alone = (
+            "--answer",
+            "network",
+            "--no-estimate",
+        )  # to compare with; the other is the whole loop
         for title, start, how in ((UNTRAINED, "none", alone), (PRETRAINED, pretrained.name, ())):
             teach = ["--from", start, "--images", *case.taught, *case.finetune, *how]
             transcript(["finetune", place, *teach, *on])

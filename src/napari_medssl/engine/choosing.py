@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Chooser"]
 
+FOLDS = "folds"
+"""Folder of a run that holds the trainings of its estimate while they last."""
+
 
 class Chooser:
     """Adds a forest to a fine-tuned network, estimates both by leave-one-out, and settles which of them predicts.
@@ -159,6 +162,7 @@ class Chooser:
             estimate = Estimate(scores=estimate.scores | found, done=(*estimate.done, number))
             estimate.write(self._run)
             shutil.rmtree(run.path)
+        shutil.rmtree(self._run.path / FOLDS, ignore_errors=True)
         return estimate
 
     def _time_of(self, folds: int) -> str:
@@ -169,7 +173,7 @@ class Chooser:
         return f", about {duration(folds * (times[-1] - times[0]))}"
 
     def _run_of(self, number: int) -> Run:
-        path = self._run.path / "folds" / str(number)
+        path = self._run.path / FOLDS / str(number)
         path.mkdir(parents=True, exist_ok=True)
         return Run(path)
 

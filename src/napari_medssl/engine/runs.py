@@ -229,9 +229,11 @@ def _train(
         )
 
     def keep(choice: Computing) -> None:
+        nonlocal job
         settled = {"channels_last": choice.channels_last}
         training = job.training.model_copy(update=settled)
-        _write(run, job.model_copy(update={"threads": choice.threads, "training": training}))
+        job = job.model_copy(update={"threads": choice.threads, "training": training})
+        _write(run, job)
 
     events = train(
         task,
