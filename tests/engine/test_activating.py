@@ -28,7 +28,14 @@ def test_the_open_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project, image = annotated_project, annotated_project.images[0]
-    run = finetune(project, mode="full", network=tiny_network, training=tiny_training, device="cpu")
+    run = finetune(
+        project,
+        network=tiny_network,
+        training=tiny_training,
+        answer="network",
+        estimate=False,
+        device="cpu",
+    )
     engine = Interactive(tell=print)
 
     def ask(value: int) -> dict[str, Any]:

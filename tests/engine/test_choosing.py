@@ -23,14 +23,20 @@ if TYPE_CHECKING:
 
 NETWORK = {"encoder": "tu-test_efficientnet", "encoder_depth": 3}
 TRAINING = {"steps": 3, "batch_size": 2, "patch_size": 32, "channels_last": True}
-PAIRS = PatternRule(pattern="field_([01]|[23]|[45])")
+PAIR = PatternRule(pattern="(field_)[01]")  # 0 and 1 belong together, the others to nothing
 ONE = PatternRule(pattern="(field)_")
 
 
 def project_of(folder: Path, groups: PatternRule | None = None) -> Project:
-    return Project.create(
+    """A project of which every fifth row is annotated: forests grow the faster."""
+    project = Project.create(
         folder / "images", masks=folder / "masks", masks_as="instances", groups=groups
     )
+    for name in project.images:
+        labels = project.annotations.read(name)
+        labels[np.arange(64) % 5 > 0] = 0
+        project.annotations.write(name, labels)
+    return project
 
 
 def job(project: Project, images: list[int], **settings: Any) -> dict[str, Any]:
@@ -68,17 +74,16 @@ def test_one_image_has_no_estimate_and_the_mean_predicts(nuclei_folder: Path) ->
 
 
 def test_groups_are_left_out_in_turn_and_the_best_answer_predicts(nuclei_folder: Path) -> None:
-    project = project_of(nuclei_folder)
-    project.update(groups=PAIRS)
+    project = project_of(nuclei_folder, PAIR)
     run, events = carried_out(project, [0, 1, 2])
     estimate = Estimate.read(run)
     assert len(estimate.scores) == len(estimate.done) == 2
-    assert set(estimate.scores) == set(project.groups()[name] for name in project.images[:3])
+    assert set(estimate.scores) == {"field_", project.images[2]}
     for score in estimate.scores.values():
         assert set(score) == {"network", "forest", "mean"}
         assert all(0 <= value <= 1 for value in score.values())
         assert (
-            score["forest"] > 0.6
+            score["forest"] > 0.5
         )  # bright nuclei: a forest that saw none of the group finds them
     model = load_model(run.best_path)
     told = done(events)
@@ -94,18 +99,18 @@ def test_what_a_fold_was_not_taught_scores_it(nuclei_folder: Path) -> None:
     """The score of an image is that of a forest on the other one."""
     project = project_of(nuclei_folder)
     run, _ = carried_out(project, [0, 1])
-    first, second = project.images[:2]
+    first = project.images[0]
     alone, _ = carried_out(project, [1], answer="forest", estimate=False)
     predict(project, run=alone.name, images=[first])
-    found = read_labels(project.prediction_path(alone.name, first)) == 2
-    truth = project.annotations.read(first) == 2
+    labels = project.annotations.read(first)
+    found = read_labels(project.prediction_path(alone.name, first))[labels > 0] == 2
+    truth = labels[labels > 0] == 2
     dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
     assert Estimate.read(run).scores[first]["forest"] == pytest.approx(dice)
 
 
 def test_images_of_one_group_choose_but_are_no_score(nuclei_folder: Path) -> None:
-    project = project_of(nuclei_folder)
-    project.update(groups=ONE)
+    project = project_of(nuclei_folder, ONE)
     run, events = carried_out(project, [0, 1])
     assert set(Estimate.read(run).scores) == set(project.images[:2])
     assert "estimate/dice" not in done(events).metrics
@@ -113,40 +118,29 @@ def test_images_of_one_group_choose_but_are_no_score(nuclei_folder: Path) -> Non
 
 
 def test_what_the_start_has_learned_from_is_no_score(nuclei_folder: Path) -> None:
-    project = project_of(nuclei_folder)
-    project.update(groups=PAIRS)
+    project = project_of(nuclei_folder, PAIR)
     start, _ = carried_out(project, [0], estimate=False)
     # 1 is of the group of 0
     again, events = carried_out(project, [0, 1], from_run=start.name)
     assert not path_of(again).exists()
     assert "The start has learned from these annotations" in notes(events)
     more, _ = carried_out(project, [1, 2, 4], from_run=start.name)
-    groups = project.groups()
-    assert set(Estimate.read(more).scores) == {groups[project.images[i]] for i in (2, 4)}
-
-
-def test_no_estimate_is_made_unasked(nuclei_folder: Path) -> None:
-    run, events = carried_out(project_of(nuclei_folder), [0, 1], estimate=False)
-    assert not path_of(run).exists()
-    assert "No estimate was asked for, so the mean" in notes(events)
-    assert load_model(run.best_path).spec.answer == "mean"
+    assert set(Estimate.read(more).scores) == {project.images[2], project.images[4]}
 
 
 def test_a_stop_during_the_estimate_leaves_a_model_and_resuming_finishes_it(
     nuclei_folder: Path,
 ) -> None:
     project = project_of(nuclei_folder)
-    whole, _ = carried_out(project, [0, 1, 2])
-    for stop_at in (TRAINING["steps"] + 2, 2 * TRAINING["steps"] + 1):  # in the first, second fold
+    whole, _ = carried_out(project, [0, 1])
+    for stop_at in (2, TRAINING["steps"] + 1):  # in the first fold, and in the second
         control = Control()
-        events = []
-        estimating = False
-        for event in execute(job(project, [0, 1, 2]), control=control):
+        events, estimating = [], False
+        for event in execute(job(project, [0, 1]), control=control):
             events.append(event)
             estimating |= isinstance(event, Note) and "Estimating" in event.text
-            if estimating and isinstance(event, Progress):
-                if event.step + TRAINING["steps"] >= stop_at:
-                    control.stop()
+            if estimating and isinstance(event, Progress) and event.step >= stop_at:
+                control.stop()
         assert done(events).stopped
         assert "The estimate was stopped, so the mean" in notes(events)
         run = project.run("latest")

@@ -100,7 +100,7 @@ class Chooser:
     def events(self) -> Generator[Event, None, Choice]:
         """Do it, yielding progress; at any moment the run's best weights are a whole model that predicts."""
         model = load_model(self._run.best_path)
-        if model.spec.forest is None:
+        if model.spec.forest is None and self._job.answer != "network":
             model = model.with_forest(self._forest(self._images), answer=self._job.answer or "mean")
             save_model(model, self._run.best_path)
         estimate, otherwise = Estimate(), "No estimate was asked for"

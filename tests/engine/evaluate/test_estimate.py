@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.estimate import Choice, Estimate, choose_answer, folds_of, path_of
-from napari_medssl.project import Project
+
+if TYPE_CHECKING:
+    from napari_medssl.project import Project
 
 
 def estimate(*scores: tuple[float, float, float]) -> Estimate:

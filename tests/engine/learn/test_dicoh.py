@@ -366,5 +366,13 @@ def test_a_model_records_which_stages_were_trained(project: Project) -> None:
         half[:20] = 2
         project.annotations.write(image, half)
     for mode, expected in (("probe", 2), ("full", None)):
-        tuned = finetune(project, mode=mode, from_run=run.name, training=training, device="cpu")
+        tuned = finetune(
+            project,
+            mode=mode,
+            from_run=run.name,
+            training=training,
+            answer="network",
+            estimate=False,
+            device="cpu",
+        )
         assert load_model(tuned.last_path).spec.trained_stages == expected
