@@ -17,7 +17,6 @@ from napari_medssl.engine.protocol import Request
 from napari_medssl.engine.serve import Interactive
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.objects import ObjectScore
-from napari_medssl.instances.by_class import separate_classes
 from napari_medssl.instances.finding import find_objects
 from napari_medssl.instances.watershed import distance_target
 from napari_medssl.learn.augment import cut, draw_view
