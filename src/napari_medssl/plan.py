@@ -6,10 +6,15 @@ from typing import Any, Literal
 
 from napari_medssl.config import Config
 
-__all__ = ["Advice", "Answer", "Basis", "FolderFacts", "Recommendation", "Start"]
+__all__ = ["STARTS", "Advice", "Answer", "Basis", "FolderFacts", "Recommendation", "Start"]
 
 Start = Literal["none", "imagenet", "file"]
 """What an encoder starts from: random numbers, ImageNet's weights, or a file."""
+STARTS: dict[Start, str] = {
+    "none": "random weights",
+    "imagenet": "ImageNet",
+    "file": "your weights file",
+}
 
 Basis = Literal["measured here", "measured on other folders", "rule"]
 """What a recommendation rests on."""

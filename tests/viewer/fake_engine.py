@@ -38,6 +38,7 @@ from napari_medssl.project.checkpoint import write_tiff
 from napari_medssl.project.entries import digest_of
 from napari_medssl.project.label_exports import label_export
 from napari_medssl.project.listing import identity_of
+from napari_medssl.project.method_comparison import Candidate, MethodComparison
 from napari_medssl.project.prediction_table import (
     PredictionRow,
     add_to_table,
@@ -76,7 +77,6 @@ PLAN = Recommendation(
         "training": {"steps": 77, "batch_size": 4, "patch_size": 64, "learning_rate": 4.7e-4},
         "device": "auto",
     },
-    mode="frozen",
     minutes=6.0,
 )
 
@@ -376,6 +376,34 @@ def embed(job: Embed, control: Control) -> None:
     say(Done(stopped=done < len(names), summary=f"{done} images stored."))
 
 
+def compare(path: str) -> None:
+    say(Started(kind="compare", title="Comparison", total=2, device=DEVICE))
+    candidates = [
+        Candidate(
+            method=method,
+            title=title,
+            runs=("a",),
+            scores={
+                name: {"network": dice + add, "forest": 0.5, "mean": 0.6}
+                for name, add in (("a", 0.0), ("b", 0.1))
+            },
+            seconds=60,
+        )
+        for method, title, dice in ((None, "ImageNet alone", 0.6), ("fake", "Fake", 0.7))
+    ]
+    found = MethodComparison(
+        asked={},
+        folds=2,
+        trainings={"fake": {}, "finetune": {}},
+        expected={},
+        candidates=tuple(candidates),
+    )
+    folder = Path(path) / "comparisons" / "one"
+    folder.mkdir(parents=True)
+    found.write(folder)
+    say(Done(summary=found.verdict()))
+
+
 def run_job(path: str) -> None:
     control = Control()
     job = json.loads(Path(path).read_text())
@@ -390,6 +418,8 @@ def run_job(path: str) -> None:
         predict(Predict.model_validate(job), control)
     elif kind == "export":
         export(Export.model_validate(job))
+    elif kind == "compare":
+        compare(job["project"])
     elif kind == "embed":
         embed(Embed.model_validate(job), control)
     else:
@@ -446,6 +476,8 @@ def answer(request: Request) -> dict[str, Any]:
         if request.start is not None:
             plan["job"]["network"]["encoder_weights"] = request.start
         return plan | {"seconds": 0.01}
+    if request.request == "compare":
+        return {"text": "Expected to take about 6 min.", "seconds": 0.01}
     return DEVICE.model_dump()
 
 

@@ -11,6 +11,7 @@ from qtpy.QtTest import QTest
 from napari_medssl.project import PatternRule, TableRule
 from napari_medssl.widgets.planner import Planner
 from napari_medssl.widgets.problem import Problem
+from napari_medssl.widgets.text_dialog import TextDialog
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,28 @@ def test_the_engine_is_asked_once_for_a_state_and_failing_is_told(opened, until,
     session.images_changed.emit()
     card.again.click()
     until(lambda: len(asked) == 2)
+    assert opened.problems == []
+
+
+def test_methods_are_compared_once_the_time_is_accepted(opened, until, monkeypatch):
+    session = opened.session
+    button = opened.steps["Project"].content.plan.compare
+    until(lambda: session.planner.plan is not None)
+    button.click()
+    until(lambda: button.box is not None)
+    assert "Expected to take about 6 min." in button.box.informativeText()
+    asked = []
+    request = session.request
+    monkeypatch.setattr(
+        session, "request", lambda kind, **more: (asked.append(kind), request(kind, **more))[1]
+    )
+    next(one for one in button.box.buttons() if one.text() == "Start").click()
+    until(lambda: button.findChild(TextDialog) is not None)
+    dialog = button.findChild(TextDialog)
+    assert dialog.heading.text().startswith("Fake is ahead (leave-one-out Dice")
+    assert "0.750 ± 0.050" in dialog.text.toPlainText()
+    dialog.close()
+    until(lambda: "recommend" in asked)  # the plan may be another now
     assert opened.problems == []
 
 

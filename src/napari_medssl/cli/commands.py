@@ -246,6 +246,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sink], int]] = {
     "init": _init,
     "check": _check,
     "recommend": planning.recommend,
+    "compare": planning.compare,
     "groups": planning.groups,
     "pretrain": _pretrain,
     "finetune": _finetune,

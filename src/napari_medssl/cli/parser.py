@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "look at every image of a project whole and say what is wrong",
     "groups": "say which images belong together, and the class of each",
     "recommend": "plan a pretraining that suits the folder and this computer",
+    "compare": "find out which pretraining helps on the annotated images",
     "pretrain": "learn from the images alone, without labels",
     "finetune": "learn from the annotated images",
     "resume": "go on where a run stopped",

@@ -1,14 +1,16 @@
-"""`medssl recommend` and `medssl groups`: what to do with a folder, and what is known of its images."""
+"""`medssl recommend`, `compare` and `groups`: what to do with a folder, and what is known of its images."""
 
 from __future__ import annotations
 
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from napari_medssl.cli.arguments import open_project
+from napari_medssl.cli.arguments import open_project, run_job
 from napari_medssl.cli.listing import table
+from napari_medssl.cli.settings import assign, fields, read_config
 from napari_medssl.config import ConfigError
 from napari_medssl.project import PatternRule, check_rule, table_columns, table_rule
+from napari_medssl.project.method_comparison import HEAD, comparisons_of
 from napari_medssl.project.paths import given
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from napari_medssl.plan import Start
     from napari_medssl.project import ImageRule, Project
 
-__all__ = ["groups", "image_rules", "recommend", "start_of", "told"]
+__all__ = ["compare", "groups", "image_rules", "recommend", "start_of", "told"]
 
 DONE = 0
 _WIDTH = 70
@@ -47,6 +49,35 @@ def recommend(args: argparse.Namespace, sink: Sink) -> int:
         carried_out += f" --weights {args.weights}"
     sink.result(found.model_dump(mode="json"), f"{text}\n\nTo do so: {carried_out}")
     return DONE
+
+
+def compare(args: argparse.Namespace, sink: Sink) -> int:
+    """Compare methods on the project's own annotations."""
+    from napari_medssl.engine.job import CompareJob
+    from napari_medssl.engine.method_plan import settled, what_it_takes
+
+    project = open_project(args.project)
+    job: dict[str, Any] = read_config(args.config) if args.config else {}
+    if job.get("kind", "compare") != "compare":
+        raise ConfigError(f"{args.config}: is a job of kind {job['kind']!r}, not a comparison.")
+    job |= {"kind": "compare", "project": str(project.path)}
+    for name in ("methods", "minutes", "seed", "device"):
+        if getattr(args, name) is not None:
+            job[name] = getattr(args, name)
+    assign(job, args.settings, fields(CompareJob.model_json_schema()))
+    if args.estimate:
+        _, planned = settled(CompareJob.parse(job, where="job"), project)
+        text = what_it_takes(planned)
+        sink.result({"text": text, "seconds": sum(planned.expected.values())}, text)
+        return DONE
+    code = run_job(job, sink)
+    if code == DONE:
+        found = next(iter(comparisons_of(project).values()))
+        data = found.model_dump(mode="json", include={"candidates"})
+        best = None if found.best is None else found.best.title
+        data |= {"best": best, "verdict": found.verdict()}
+        sink.result(data, f"\n{table(HEAD, found.rows())}")
+    return code
 
 
 def start_of(weights: str | None) -> Start | None:

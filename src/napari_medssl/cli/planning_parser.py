@@ -1,10 +1,10 @@
-"""What can be typed after `medssl recommend` and `medssl groups`, with its help."""
+"""What can be typed after `medssl recommend`, `medssl compare` and `medssl groups`, with its help."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_medssl.cli.options import add_device, add_project
+from napari_medssl.cli.options import add_device, add_project, add_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -50,6 +50,30 @@ def _recommend(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
+def _compare(parser: argparse.ArgumentParser) -> None:
+    """Find out which pretraining method helps on a project's own annotations.
+
+    Each method pretrains the network for some minutes; from each, and from the start alone, the whole network is
+    fine-tuned, and left-out annotated images or groups score it (leave-one-out). At least two must be annotated.
+
+    The expected time is told first (--estimate tells it alone). Ctrl-C stops it; the same command goes on where it was
+    stopped. The runs stay in the project, and `medssl recommend` uses what was found.
+    """
+    add_project(parser)
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="up to three pretext methods (default: the one that is recommended)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="budget of each pretraining (default: 5)"
+    )
+    parser.add_argument("--estimate", action="store_true", help="only say how long it would take")
+    add_settings(parser, config="a job as YAML or JSON", such="finetuning.steps=100")
+    add_device(parser)
+
+
 def _groups(parser: argparse.ArgumentParser) -> None:
     """Show or say which images belong together, and the class of each image as a whole.
 
@@ -63,10 +87,14 @@ def _groups(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-labels", action="store_true", help="forget the classes")
 
 
-BUILDERS = {"recommend": _recommend, "groups": _groups}
+BUILDERS = {"recommend": _recommend, "compare": _compare, "groups": _groups}
 
 EXAMPLES = {
     "recommend": ("medssl recommend my-project", "medssl recommend my-project --weights imagenet"),
+    "compare": (
+        "medssl compare my-project",
+        "medssl compare my-project --methods medsass pix2rep_v2 --minutes 10",
+    ),
     "groups": (
         "medssl groups my-project",
         "medssl groups my-project --groups-csv list.tsv --groups-column patient",

@@ -18,6 +18,7 @@ from napari_medssl.engine.exploring import (
     similar,
 )
 from napari_medssl.engine.forecasting import more_annotations
+from napari_medssl.engine.method_comparison import compare_methods
 from napari_medssl.engine.pairing import compare_scores
 from napari_medssl.engine.ranking import mean_ranks
 from napari_medssl.engine.scoring import assess, evaluate
@@ -26,6 +27,7 @@ from napari_medssl.events import Done, Saved
 from napari_medssl.learn.recommend import recommend as _recommend
 from napari_medssl.plan import Recommendation
 from napari_medssl.project import Project, Run
+from napari_medssl.project.method_comparison import MethodComparison
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,10 +43,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison",
+    "MethodComparison",
     "Recommendation",
     "assess",
     "colours",
     "compare",
+    "compare_methods",
     "compare_scores",
     "embed",
     "evaluate",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JOBS",
     "AssessJob",
+    "CompareJob",
     "EmbedJob",
     "EvaluateJob",
     "ExperimentJob",
@@ -126,6 +127,32 @@ class FinetuneJob(_TrainingJob):
             raise ValueError(
                 f'answer = "{self.answer}": a linear probe predicts by itself; the forest goes with "frozen" and "full"'
             )
+
+
+class CompareJob(_ProjectJob):
+    """Compare pretraining methods on the project's own annotations, by leave-one-out estimates."""
+
+    kind: Literal["compare"] = "compare"
+    methods: tuple[str, ...] = Field((), max_length=3)
+    """Keys of the pretext methods; none means the one that is recommended. The start alone, without pretraining, is
+    compared as well."""
+    minutes: float = Field(5.0, gt=0, le=10_000)
+    """That each pretraining may take; its steps follow from the speed of this computer."""
+    steps: int | None = advanced(None, ge=1, le=10_000_000)
+    """Steps of each pretraining, however long they take; unset means what the minutes allow."""
+    network: NetworkConfig = NetworkConfig()
+    """The network, with what its encoder starts from."""
+    finetuning: FinetuneConfig = FinetuneConfig()
+    """How long, how fast, by which recipe the whole network is fine-tuned from each."""
+    seed: int = advanced(0, ge=0, lt=2**31)
+    """Same seed, same result (on the same machine)."""
+    threads: int | None = advanced(None, ge=1, le=1024)
+    """CPU threads; unset means the number that a few steps show to be the fastest."""
+
+    def model_post_init(self, context: object, /) -> None:
+        """Refuse a method that is named twice."""
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"methods {', '.join(self.methods)}: each can be compared once")
 
 
 class PredictJob(Config):
@@ -263,6 +290,7 @@ Job = (
     | ExperimentJob
     | AssessJob
     | EvaluateJob
+    | CompareJob
 )
 JOBS: dict[str, type[Job]] = {
     "pretrain": PretrainJob,
@@ -274,6 +302,7 @@ JOBS: dict[str, type[Job]] = {
     "experiment": ExperimentJob,
     "assess": AssessJob,
     "evaluate": EvaluateJob,
+    "compare": CompareJob,
 }
 
 
@@ -319,6 +348,7 @@ def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Ite
         embedding,
         evaluating,
         exporting,
+        method_comparison,
         predicting,
         runs,
     )
@@ -338,5 +368,7 @@ def execute(job: dict[str, Any] | Job, *, control: Control | None = None) -> Ite
         yield from assessing.assess(parsed, control)
     elif isinstance(parsed, EvaluateJob):
         yield from evaluating.evaluate(parsed, control)
+    elif isinstance(parsed, CompareJob):
+        yield from method_comparison.carry_out(parsed, control)
     else:
         yield from runs.start(parsed, control)

@@ -60,10 +60,12 @@ class Request(Config):
     ``recommend``
         What suits the project, with an encoder that begins at `start` (unset: ImageNet)
         [the fields of `napari_medssl.plan.Recommendation`].
+    ``compare``
+        What a job of kind ``compare`` does with its defaults, and about how long [``text``].
     """
 
     id: int
-    request: Literal["predict", "embed", "preview", "activate", "device", "recommend"]
+    request: Literal["predict", "embed", "preview", "activate", "device", "recommend", "compare"]
     project: str = ""
     run: str = ""
     image: str = ""

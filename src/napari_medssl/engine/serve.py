@@ -12,6 +12,8 @@ import torch
 
 from napari_medssl.engine.activating import keep_activation
 from napari_medssl.engine.embedding import embedded, open_source, usual_stride, write_embedding
+from napari_medssl.engine.job import CompareJob
+from napari_medssl.engine.method_plan import settled, what_it_takes
 from napari_medssl.engine.prediction_outputs import stored_outputs
 from napari_medssl.engine.predictor import Predictor, check_channels, find_run, model_of
 from napari_medssl.engine.runs import check_start, model_at_start
@@ -80,6 +82,7 @@ class Interactive:
             "activate": self._activate,
             "device": self._device,
             "recommend": self._recommend,
+            "compare": self._compare,
         }[request.request]
         with lack_explained():
             data = handler(request)
@@ -93,6 +96,10 @@ class Interactive:
         return recommend(project, start=request.start, device=request.device).model_dump(
             mode="json"
         )
+
+    def _compare(self, request: Request) -> dict[str, Any]:
+        job = CompareJob(project=request.project, device=request.device)
+        return {"text": what_it_takes(settled(job, Project.open(request.project))[1])}
 
     def _predict(self, request: Request) -> dict[str, Any]:
         project = self._open(request)

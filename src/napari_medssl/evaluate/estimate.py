@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from pydantic import Field
 from napari_medssl.config import Config
 from napari_medssl.plan import Answer
 from napari_medssl.project.checkpoint import read_json, write_json
+from napari_medssl.project.method_comparison import mean_and_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,9 +43,7 @@ class Estimate(Config):
     def difference(self, first: Answer, second: Answer) -> tuple[float, float]:
         """Return the mean difference of two answers, paired by group, and its standard error."""
         pairs = [score[first] - score[second] for score in self.scores.values()]
-        if len(pairs) < 2:
-            return pairs[0], math.inf
-        return statistics.fmean(pairs), statistics.stdev(pairs) / math.sqrt(len(pairs))
+        return mean_and_error(pairs)
 
     @classmethod
     def read(cls, run: Run) -> Estimate:

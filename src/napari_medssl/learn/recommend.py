@@ -18,7 +18,8 @@ from napari_medssl.learn.networks import NetworkConfig
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.scale_choice import ScaleChoice, choose_scale
 from napari_medssl.learn.trial import duration
-from napari_medssl.plan import Advice, Basis, FolderFacts, Recommendation
+from napari_medssl.plan import STARTS, Advice, Basis, FolderFacts, Recommendation
+from napari_medssl.project.method_comparison import MethodComparison, newest_comparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from napari_medssl.plan import Start
     from napari_medssl.project import Project
 
-__all__ = ["RULES", "recommend"]
+__all__ = ["FEWEST_STEPS", "RULES", "recommend", "seconds_per_step"]
 
 CLEAR_SHARE = 0.5
 """MedSASS where at least so many of the images fall apart into two sides."""
@@ -73,6 +74,8 @@ class Situation:
     channels: tuple[str, ...]
     wanted_method: str | None = None
     wanted_start: Start | None = None
+    compared: MethodComparison | None = None
+    """The newest comparison of methods on the project's annotations."""
     chosen: dict[str, Any] = field(default_factory=dict)
     """Values of the rules that have spoken."""
 
@@ -96,7 +99,12 @@ class Situation:
             patch=chosen["patch"],
             batch=chosen["batch"],
         )
-        return each * float(chosen["batch"]) * self.views / SPEED.get(chosen["method"], 1.0)
+        return seconds_per_step(chosen["method"], each=each, batch=chosen["batch"])
+
+
+def seconds_per_step(method: str, *, each: float, batch: int) -> float:
+    """Estimate how long a step of a method takes, from the bare network's seconds for a view."""
+    return each * batch * VIEWS.get(method, 2) / SPEED.get(method, 1.0)
 
 
 def recommend(
@@ -140,6 +148,7 @@ def recommend(
         channels=project.settings.channels,
         wanted_method=method,
         wanted_start=start,
+        compared=newest_comparison(project),
     )
     advice = []
     for name, rule in RULES.items():
@@ -181,12 +190,11 @@ def _encoder(at: Situation) -> Decision:
 
 
 def _start(at: Situation) -> Decision:
-    shown = {"none": "random weights", "imagenet": "ImageNet", "file": "your weights file"}
     if at.wanted_start is not None:
-        return Decision(at.wanted_start, shown[at.wanted_start], "You chose it.")
+        return Decision(at.wanted_start, STARTS[at.wanted_start], "You chose it.")
     return Decision(
         "imagenet",
-        shown["imagenet"],
+        STARTS["imagenet"],
         "Nothing is downloaded for it, and fewer annotations do: for the left ventricle in MRI, one annotated patient"
         " gave Dice .78 from ImageNet and .27 from random weights (MobileNetV2).",
         "measured on other folders",
@@ -199,6 +207,11 @@ def _method(at: Situation) -> Decision:
     clear = f"in {count or 'none'} of the {facts.n_looked_at} images looked at"
     if at.wanted_method is not None:
         return Decision(at.wanted_method, _title(at.wanted_method), "You chose it.")
+    compared = at.compared
+    if compared is not None and compared.begins_from(at.chosen["encoder"], at.chosen["start"]):
+        method = compared.leader.method
+        assert method is not None  # the start alone does not lead
+        return Decision(method, _title(method), compared.verdict(), "measured here")
     if facts.two_sided >= CLEAR_SHARE:
         return Decision(
             "medsass",

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medssl.widgets.fold import Fold
+from napari_medssl.widgets.method_comparison import CompareMethods
 from napari_medssl.widgets.theme import set_role
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class PlanCard(QFrame):
         self.use = QPushButton("Use this plan")
         self.use.setToolTip("Fill in the Pretrain step; nothing is started")
         self.again = QPushButton("Try again")
+        self.compare = CompareMethods(session)
         inside = QVBoxLayout()
         inside.addWidget(self.reasons)
         self.why.set_content_layout(inside)
@@ -64,6 +66,7 @@ class PlanCard(QFrame):
         row.addWidget(self.use)
         column.addLayout(row)
         column.addWidget(self.why)
+        column.addWidget(self.compare)
         column.addWidget(self.again)
         self.imagenet.clicked.connect(self._on_imagenet)
         self.use.clicked.connect(session.planner.accept)

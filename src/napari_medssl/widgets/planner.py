@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_medssl.events import Done
 from napari_medssl.plan import Recommendation
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from napari_medssl.events import AnyEvent
     from napari_medssl.plan import Start
     from napari_medssl.widgets.problem import Problem
     from napari_medssl.widgets.session import Session
@@ -62,6 +64,7 @@ class Planner(QObject):
             session.opening.checking_changed,
         ):
             signal.connect(self._consider)
+        session.run_event.connect(self._on_event)
 
     def accept(self) -> None:
         """Tell all who want to know that the user wants the plan."""
@@ -78,6 +81,12 @@ class Planner(QObject):
         self._asked = None
         self._show(None)
         self._consider()
+
+    def _on_event(self, event: AnyEvent) -> None:
+        last = self._session.jobs.last
+        if isinstance(event, Done) and last is not None and last.kind == "compare":
+            self._known.clear()  # what was compared changes what is recommended
+            self.ask_again()
 
     def _consider(self) -> None:
         state = self._state()

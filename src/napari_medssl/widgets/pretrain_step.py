@@ -79,7 +79,7 @@ class PretrainStep(QWidget):
         self.preview_button.setToolTip("Show what the method would learn from in the open image")
         self.start = QPushButton("Start pretraining")
         set_role(self.start, "primary")
-        self.monitor = RunMonitor(session, ("pretrain",))
+        self.monitor = RunMonitor(session, ("pretrain", "compare"))
         self.preview = Preview(session)
         self._lay_out()
         self.method.currentIndexChanged.connect(self._on_method)

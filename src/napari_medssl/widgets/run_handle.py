@@ -32,6 +32,7 @@ _TITLES = {
     "assess": "Assessment",
     "evaluate": "Evaluation",
     "experiment": "Experiment",
+    "compare": "Comparison of methods",
 }
 """What a job is called before it says its own title."""
 

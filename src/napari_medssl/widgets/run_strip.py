@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunStrip"]
 
-_STEPS = {"embed": "Explore", "export": "Predict", "assess": "Evaluate"}
+_STEPS = {"embed": "Explore", "export": "Predict", "assess": "Evaluate", "compare": "Pretrain"}
 """Steps that are not called as the kind of job that they run."""
 
 

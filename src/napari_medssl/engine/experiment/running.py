@@ -15,7 +15,7 @@ from napari_medssl.engine.experiment.crew import Errand, at_once, cluster, proce
 from napari_medssl.engine.experiment.estimate import Costs, Pace, timed
 from napari_medssl.engine.experiment.ground import copies_across, survey
 from napari_medssl.engine.experiment.tasks import Outcome, tasks_of
-from napari_medssl.engine.experiment.trainings import Trainings, pretraining_key
+from napari_medssl.engine.experiment.trainings import ExperimentTrainings, pretraining_key
 from napari_medssl.engine.experiment.working import EXAMPLES, Worker, in_turn, key_of
 from napari_medssl.engine.experiment.workplace import check_plan, read_plan, teaching_project
 from napari_medssl.evaluate.examples import Examples
@@ -212,7 +212,9 @@ class _Experiment:
         report = f" Report: {written[-1]}" if written else ""
         return Done(stopped=self.control.stopped, summary=f"{'; '.join(parts)}.{report}")
 
-    def _page(self, every: list[Cell], trainings: Trainings, copies: tuple[str, ...]) -> Path:
+    def _page(
+        self, every: list[Cell], trainings: ExperimentTrainings, copies: tuple[str, ...]
+    ) -> Path:
         """Write the report to be looked at."""
         path, split, plan = self.folder / REPORT, self.split, read_plan(self.folder)
         arms = [arm["name"] for arm in plan["arms"] if arm["method"] is not None]
@@ -261,15 +263,15 @@ class _Experiment:
 
     # -- how long --------------------------------------------------------------------------------
 
-    def _trainings(self) -> Trainings | None:
+    def _trainings(self) -> ExperimentTrainings | None:
         """Give the trainings there are, with the project that they are of; before the first start there are none."""
         own = self.folder / "project"
         if self.job.estimate and not own.is_dir():
             return None
         teaching = teaching_project(own, self.project, self.ground.held_back)
-        return Trainings(self.job, teaching, self.folder / "runs.json", self.control)
+        return ExperimentTrainings(self.job, teaching, self.folder / "runs.json", self.control)
 
-    def _cost(self, task: Task, costs: Costs, trainings: Trainings | None) -> float:
+    def _cost(self, task: Task, costs: Costs, trainings: ExperimentTrainings | None) -> float:
         """Give the seconds that a task is expected to take."""
         if task.work != "pretraining":
             return costs.cells(task.cells)

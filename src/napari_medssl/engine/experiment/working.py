@@ -12,9 +12,10 @@ from napari_medssl.engine.experiment.baselines import threshold_masks
 from napari_medssl.engine.experiment.probing import apply_probes, fit_probes
 from napari_medssl.engine.experiment.scoring import Scorer
 from napari_medssl.engine.experiment.tasks import Outcome, ended_before
-from napari_medssl.engine.experiment.trainings import StoppedError, Trainings, pretraining_key
+from napari_medssl.engine.experiment.trainings import ExperimentTrainings, pretraining_key
 from napari_medssl.engine.forests import Forests
 from napari_medssl.engine.predicting import model_of
+from napari_medssl.engine.trainings import StoppedError
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.examples import Examples
 from napari_medssl.evaluate.results import Row, Table
@@ -80,7 +81,7 @@ class Worker:
         self._ground, self._split, self._truth = ground, ground.split, ground.truth
         self._teaching = Project.open(folder / "project")
         self._scale = job.scale or choose_scale(self._teaching, images=()).rule
-        self._trainings = Trainings(
+        self._trainings = ExperimentTrainings(
             job, self._teaching, folder / "runs.json", control, scale=self._scale
         )
         self._table = Table(folder / "results.csv")
