@@ -22,7 +22,7 @@ def tiny_network() -> dict[str, Any]:
 @pytest.fixture
 def tiny_training() -> dict[str, Any]:
     """A training short enough for a test."""
-    return {"steps": 6, "batch_size": 2, "patch_size": 32, "validate_every": 3}
+    return {"steps": 6, "batch_size": 2, "patch_size": 32}
 
 
 @pytest.fixture

@@ -28,7 +28,14 @@ def test_the_open_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project, image = annotated_project, annotated_project.images[0]
-    run = finetune(project, mode="full", network=tiny_network, training=tiny_training, device="cpu")
+    run = finetune(
+        project,
+        network=tiny_network,
+        training=tiny_training,
+        answer="network",
+        estimate=False,
+        device="cpu",
+    )
     engine = Interactive(tell=print)
 
     def ask(value: int) -> dict[str, Any]:
@@ -46,12 +53,12 @@ def test_the_open_image(
 
     answer = ask(2)
     model, planes = model_of(run), project.planes(image)
-    expected = activation_map(model, planes, 2, device=torch.device("cpu"))
+    expected = activation_map(model, planes, 2, factor=1.0, device=torch.device("cpu"))
     np.testing.assert_allclose(tifffile.imread(project.path / answer["path"]), expected, atol=1e-6)
     assert (answer["top"], answer["left"]) == (0, 0)
     monkeypatch.setattr(activating, "LARGEST", 32)
     answer = ask(2)
-    part = activation_map(model, planes[:, 16:48, 16:48], 2, device=torch.device("cpu"))
+    part = activation_map(model, planes[:, 16:48, 16:48], 2, factor=1.0, device=torch.device("cpu"))
     np.testing.assert_allclose(tifffile.imread(project.path / answer["path"]), part, atol=1e-6)
     assert (answer["top"], answer["left"]) == (16, 16)
     with pytest.raises(MedsslError, match="does not know the class 7"):

@@ -70,7 +70,12 @@ def test_evaluate_scores_the_predictions_on_disk(
     project = annotated_project
     teaching = project.images[:2]
     run = finetune(
-        project, mode="frozen", network=tiny_network, training=tiny_training, images=teaching
+        project,
+        network=tiny_network,
+        training=tiny_training,
+        images=teaching,
+        answer="network",
+        estimate=False,
     )
     result = evaluate(project, run=run.name, truth=nuclei_folder / "masks")
     truth = load_truth(project, nuclei_folder / "masks")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NETWORK = {"encoder": "mobilenet_v2", "encoder_depth": 3}
-TRAINING = {"steps": 6, "batch_size": 2, "patch_size": 32, "validate_every": 3}
+TRAINING = {"steps": 6, "batch_size": 2, "patch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def tuned(project: Project) -> Run:
-    return finetune(project, mode="full", network=NETWORK, training=TRAINING, device="cpu")
+    return finetune(
+        project, network=NETWORK, training=TRAINING, answer="network", estimate=False, device="cpu"
+    )
 
 
 TAUGHT = ("a_0.png", "b_0.png")
@@ -70,6 +72,8 @@ def partly(project: Project) -> Run:
         mode="full",
         network=NETWORK,
         training=TRAINING,
+        answer="network",
+        estimate=False,
         device="cpu",
         seed=1,
     )

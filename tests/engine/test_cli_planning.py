@@ -28,7 +28,7 @@ def test_recommend_says_the_same_in_shell_and_engine(
 ) -> None:
     assert main(["recommend", str(project.path)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("MedSASS, EfficientNet-Lite0, 64 px, batch 8, ")
+    assert out.startswith("MedSASS, EfficientNet-Lite0, 64 px, batch 4, ")
     assert "Bright and dark fall apart clearly" in out
     assert "medssl pretrain" in out
     answer = Interactive(tell=print).answer(
@@ -36,7 +36,7 @@ def test_recommend_says_the_same_in_shell_and_engine(
     )
     assert answer.pop("seconds") > 0
     engine = Recommendation.parse(answer)
-    assert engine.headline().startswith("MedSASS, EfficientNet-Lite0, 64 px, batch 8, ")
+    assert engine.headline().startswith("MedSASS, EfficientNet-Lite0, 64 px, batch 4, ")
     assert napari_medssl.recommend(project.path, method="dicoh").facts == engine.facts
     assert main(["recommend", str(project.path), "--method", "magic"]) == 2
     known = capsys.readouterr().err.partition("known: ")[2]

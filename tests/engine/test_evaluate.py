@@ -57,8 +57,10 @@ def project(place: Path) -> Project:
 @pytest.fixture(scope="module")
 def run(project: Project) -> Run:
     network = {"encoder": "mobilenet_v2", "encoder_depth": 3}
-    training = {"steps": 6, "batch_size": 2, "patch_size": 32, "validate_every": 3}
-    return finetune(project, mode="full", network=network, training=training, device="cpu")
+    training = {"steps": 6, "batch_size": 2, "patch_size": 32}
+    return finetune(
+        project, network=network, training=training, answer="network", estimate=False, device="cpu"
+    )
 
 
 class Page(HTMLParser):

@@ -108,6 +108,8 @@ def test_an_encoder_goes_out_and_starts_another_run(
         mode="frozen",
         network=NETWORK | start,
         training=STEPS,
+        answer="network",
+        estimate=False,
         on_event=lambda event: told.append(event.text) if isinstance(event, Note) else None,
     )
     first = model_of(run).net.encoder.state_dict()
@@ -193,6 +195,8 @@ def test_a_run_of_another_project_in_other_channels_is_a_start(
         from_run=run.path,
         take="encoder",
         training=STEPS,
+        answer="network",
+        estimate=False,
         on_event=lambda event: told.append(event.text) if isinstance(event, Note) else None,
     )
     assert ancestry(second) == (run.name,)

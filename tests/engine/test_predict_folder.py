@@ -49,8 +49,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "images", project=folder / "project", masks=folder / "masks", masks_as="instances"
     )
     network = {"encoder": "mobilenet_v2", "encoder_depth": 3}
-    training = {"steps": 4, "batch_size": 2, "patch_size": 32, "validate_every": 2}
-    finetune(project, mode="frozen", network=network, training=training)
+    training = {"steps": 4, "batch_size": 2, "patch_size": 32}
+    finetune(
+        project, mode="frozen", network=network, training=training, answer="network", estimate=False
+    )
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from napari_medssl import finetune, pretrain, resume
+from napari_medssl import pretrain, resume
 from napari_medssl.engine.job import execute
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Done, Event, Note, Paused, Progress, Resumed, Saved, Started
@@ -130,42 +130,61 @@ def test_quick_steps_between_frequent_validations_are_reported(
     assert len(times) >= 3
 
 
+class Stagnant(MedSASS, key="stagnant", title="Stagnant"):
+    """A method whose score is best at step 4, and never again as good."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.register_buffer("calls", torch.zeros(()))
+
+    @property
+    def epoch(self) -> int:
+        return 0
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        self.calls += self.training
+        return super().forward(batch)
+
+    def validate(self) -> dict[str, float]:
+        return {"score": -abs(float(self.calls) - 4)}
+
+
+def stagnant(project: Project, network: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    settings = training | {"steps": 40, "validate_every": 2, "patience": 2, "channels_last": True}
+    return job(project, network, settings) | {"method": "stagnant"}
+
+
 def test_early_stopping_keeps_the_best(
-    annotated_project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+    project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
 ) -> None:
-    training = tiny_training | {"steps": 40, "validate_every": 2, "patience": 2}
-    training |= {"learning_rate": 1e-12}  # nothing improves
-    events: list[Event] = []
-    run = finetune(
-        annotated_project,
-        mode="frozen",
-        network=tiny_network,
-        training=training,
-        on_event=events.append,
-    )
-    assert max(e.step for e in events if isinstance(e, Progress)) < 40
+    events = list(execute(stagnant(project, tiny_network, tiny_training)))
+    run = project.run("latest")
     assert run.status == "done"
-    best = [e for e in events if isinstance(e, Saved) and e.what == "best"]
     scores = run.metrics()["validation/score"]
-    assert dict(scores)[best[-1].step] == max(value for _, value in scores)
+    assert [step for step, _ in scores] == [0, 2, 4, 6, 8]  # two validations without improvement
+    best = [e for e in events if isinstance(e, Saved) and e.what == "best"]
+    assert best[-1].step == 4
+    assert not torch.equal(
+        *(
+            load_file(p)["net.decoder.blocks.0.conv1.0.weight"]
+            for p in (run.best_path, run.last_path)
+        )
+    )
 
 
 def test_an_early_stop_that_was_interrupted_is_one_after_resuming(
-    annotated_project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
+    project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
 ) -> None:
-    training = tiny_training | {"steps": 40, "validate_every": 2, "patience": 1}
-    training |= {"learning_rate": 1e-12}  # nothing improves
-    wanted = job(annotated_project, tiny_network, training) | {"kind": "finetune", "mode": "frozen"}
-    events = execute(wanted)
+    events = execute(stagnant(project, tiny_network, tiny_training))
     for event in events:
         if isinstance(event, Note) and "Stopped early" in event.text:
             break
     assert isinstance(next(events), Saved)
     events.close()  # as a kill: nothing is written after this
-    run = annotated_project.run("latest")
+    run = project.run("latest")
     assert run.status == "stopped"
     reached = run.metrics()
-    resume(annotated_project, run.name)
+    resume(project, run.name)
     assert run.status == "done"
     assert run.metrics() == reached
 

@@ -22,7 +22,7 @@ from napari_medssl.learn.memory import MemoryShortageError
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext.medsass import MedSASS
-from napari_medssl.learn.task import TrainingConfig
+from napari_medssl.learn.task import PretrainingConfig
 from napari_medssl.project import Project, UnreadableImageError, read_labels
 from napari_medssl.project.checkpoint import WriteError
 
@@ -251,7 +251,7 @@ def test_when_every_image_has_vanished_training_fails_in_words(project: Project)
         config=MedSASS.config_type(),
         model=SegmentationModel(spec),
         project=project,
-        training=TrainingConfig(batch_size=2, patch_size=32),
+        training=PretrainingConfig(batch_size=2, patch_size=32),
         seed=0,
     )
     for name in project.images:

@@ -109,7 +109,7 @@ class Chooser:
     def events(self) -> Generator[Event, None, Choice]:
         """Do it, yielding progress; at any moment the run's best weights are a whole model that predicts."""
         model = load_model(self._run.best_path)
-        if model.spec.forest is None:
+        if model.spec.forest is None and self._job.answer != "network":
             model = model.with_forest(self._forest(self._images), answer=self._job.answer or "mean")
             save_model(model, self._run.best_path)
         estimate, otherwise = Estimate(), "No estimate was asked for"
@@ -121,14 +121,14 @@ class Chooser:
                 otherwise = f"There is no leave-one-out estimate ({error.message.rstrip('.')})"
         if self._control.stopped:
             otherwise = "The estimate was stopped"
-        if estimate.scores or len(self._images) > 1:
-            choice = choose_answer(estimate, otherwise=otherwise, independent=self._independent)
-        else:
-            choice = choose_alone(self._forest_within(self._images[0]), otherwise=otherwise)
         if self._job.answer is not None:
             known = estimate.scores and self._independent
             score = estimate.mean(self._job.answer) if known else None
             choice = Choice(answer=self._job.answer, why="", score=score)
+        elif estimate.scores or len(self._images) > 1:
+            choice = choose_answer(estimate, otherwise=otherwise, independent=self._independent)
+        else:
+            choice = choose_alone(self._forest_within(self._images[0]), otherwise=otherwise)
         if choice.answer != model.spec.answer:
             save_model(model.answering(choice.answer), self._run.best_path)
         if choice.why:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,9 @@ from napari_medssl.learn.augment import (
     blur,
     change_colour,
     change_gamma,
+    change_strongly,
     cut,
+    draw_any_view,
     draw_view,
 )
 
@@ -119,3 +123,55 @@ def test_a_bias_field_is_smooth_and_bounded() -> None:
     assert 0.6 < field.min() < 0.95
     assert 1.05 < field.max() < 1.6
     assert np.abs(np.diff(field, axis=2)).max() < 0.06
+
+
+def test_a_view_of_any_angle_keeps_its_scale_and_stays_near_what_it_is_of() -> None:
+    angles, mirrored, deformed = [], 0, 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        view = draw_any_view(rng, (200, 40), 64, centre=(150.0, 3.0))
+        linear = view.matrix[:, :2]
+        scale = np.sqrt(abs(np.linalg.det(linear)))
+        assert 0.7 <= scale <= 1.3
+        np.testing.assert_allclose(linear.T @ linear, scale**2 * np.eye(2), atol=1e-9)
+        x, y = view.matrix @ (31.5, 31.5, 1)
+        assert abs(y - 149.5) <= 0.2 * 64  # it is longer than the view: around the place
+        assert abs(x - 19.5) <= 0.2 * 64  # it fits: around the middle
+        angles.append(np.arctan2(linear[1, 1], linear[1, 0]))
+        mirrored += np.linalg.det(linear) < 0
+        deformed += view.field is not None
+    assert np.histogram(angles, bins=4, range=(-np.pi, np.pi))[0].min() > 5
+    assert 15 < mirrored < 45
+    assert 15 < deformed < 45
+
+
+def test_outside_the_image_is_what_is_said() -> None:
+    image = np.ones((1, 20, 20), np.float32)
+    view = View(matrix=np.array([[1.0, 0, -10], [0, 1, 0]]), size=20)
+    for field in (None, np.zeros((2, 20, 20), np.float32)):
+        seen = cut(image, replace(view, field=field), outside=0.0)
+        np.testing.assert_array_equal(seen[0], np.repeat([[0.0] * 10 + [1.0] * 10], 20, axis=0))
+        assert (cut(image, replace(view, field=field)) == 1).all()
+
+
+def test_a_deformation_shifts_what_is_seen_by_its_field() -> None:
+    image = np.random.default_rng(0).random((1, 40, 40), np.float32)
+    plain = View(matrix=np.array([[1.0, 0, 8], [0, 1, 8]]), size=20)
+    field = np.zeros((2, 20, 20), np.float32)
+    field[0], field[1] = 2, -3  # looks two to the right and three up
+    np.testing.assert_allclose(cut(image, replace(plain, field=field))[0], image[0, 5:25, 10:30])
+
+
+@pytest.mark.parametrize(("channels", "rgb"), [(1, False), (3, True), (3, False)])
+def test_strong_changes_keep_structures(channels: int, rgb: bool) -> None:
+    """Whatever is changed: of a bright square it stays true that it is brighter."""
+    image = np.full((channels, 40, 40), 0.3, np.float32)
+    image[:, 10:30, 10:30] = 0.7
+    changed = [change_strongly(np.random.default_rng(s), image, rgb=rgb) for s in range(40)]
+    for one in changed:
+        assert one.shape == image.shape
+        assert np.isfinite(one).all()
+        assert one[:, 12:28, 12:28].mean() > one[:, :8].mean() + 0.1
+    again = change_strongly(np.random.default_rng(0), image, rgb=rgb)
+    np.testing.assert_array_equal(changed[0], again)
+    assert np.std([one.mean() for one in changed]) > 0.05

@@ -48,7 +48,7 @@ def test_against_finite_differences() -> None:
     """The weight of a channel is how the score changes when the channel is raised everywhere, over its cells."""
     network = model().double()
     planes = np.random.default_rng(1).random((1, 21, 30))
-    found = activation_map(network, planes, 2, device=CPU)
+    found = activation_map(network, planes, 2, factor=1.0, device=CPU)
     assert found.shape == (21, 30)
     assert found.max() > 0
 
@@ -78,12 +78,12 @@ def test_what_is_not_predicted_has_no_map() -> None:
         network.net.segmentation_head[0].weight.zero_()
         network.net.segmentation_head[0].bias.copy_(torch.tensor([1.0, 0.0]))
     planes = np.random.default_rng(2).random((1, 16, 16), np.float32)
-    assert not activation_map(network, planes, 2, device=CPU).any()
+    assert not activation_map(network, planes, 2, factor=1.0, device=CPU).any()
 
 
 def test_refusals() -> None:
     planes = np.zeros((1, 16, 16), np.float32)
     with pytest.raises(MedsslError, match="does not know the class 7"):
-        activation_map(model(), planes, 7, device=CPU)
+        activation_map(model(), planes, 7, factor=1.0, device=CPU)
     with pytest.raises(MedsslError, match="features, not classes"):
-        activation_map(model("none"), planes, 2, device=CPU)
+        activation_map(model("none"), planes, 2, factor=1.0, device=CPU)

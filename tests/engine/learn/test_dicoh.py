@@ -18,10 +18,11 @@ from napari_medssl.learn.augment import View, matched_cells
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext.dicoh import DiCoH, DiCoHConfig, queue_size
-from napari_medssl.learn.training import TrainingConfig, to_device
+from napari_medssl.learn.task import PretrainingConfig, to_device
 from napari_medssl.learn.weights import load_model
 from napari_medssl.project import Project
 from napari_medssl.project.image_rules import PatternRule
+from napari_medssl.project.working_scale import ScaleRule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def make(project: Project, network: dict[str, Any] | None = None, **config: Any)
         config=DiCoHConfig(**(SMALL | config)),
         model=SegmentationModel(spec),
         project=project,
-        training=TrainingConfig(patch_size=32, batch_size=4),
+        training=PretrainingConfig(patch_size=32, batch_size=4),
         seed=0,
     )
 
@@ -348,7 +349,7 @@ def test_all_that_training_goes_on_with_is_in_the_state(project: Project) -> Non
 
 
 def test_preview_shows_both_views_beside_the_image(project: Project) -> None:
-    (layer,) = DiCoH.preview(DiCoHConfig(), project, project.images[0])
+    (layer,) = DiCoH.preview(DiCoHConfig(), project, project.images[0], scale=ScaleRule(), patch=64)
     height, width = project.shape(project.images[0])
     assert layer.data.dtype == np.uint8
     assert layer.data.shape[0] >= height
@@ -366,5 +367,13 @@ def test_a_model_records_which_stages_were_trained(project: Project) -> None:
         half[:20] = 2
         project.annotations.write(image, half)
     for mode, expected in (("probe", 2), ("full", None)):
-        tuned = finetune(project, mode=mode, from_run=run.name, training=training, device="cpu")
+        tuned = finetune(
+            project,
+            mode=mode,
+            from_run=run.name,
+            training=training,
+            answer="network",
+            estimate=False,
+            device="cpu",
+        )
         assert load_model(tuned.last_path).spec.trained_stages == expected

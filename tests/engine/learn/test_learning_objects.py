@@ -17,7 +17,6 @@ from napari_medssl.engine.protocol import Request
 from napari_medssl.engine.serve import Interactive
 from napari_medssl.errors import MedsslError
 from napari_medssl.evaluate.objects import ObjectScore
-from napari_medssl.instances.by_class import separate_classes
 from napari_medssl.instances.finding import find_objects
 from napari_medssl.instances.watershed import distance_target
 from napari_medssl.learn.augment import cut, draw_view
@@ -26,11 +25,13 @@ from napari_medssl.learn.finetune.distances import known_distance, taught_object
 from napari_medssl.learn.losses import distance_loss
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.objects import way_to_objects
-from napari_medssl.learn.predict import predict_maps, predict_probabilities
+from napari_medssl.learn.patches import step_rng
+from napari_medssl.learn.predict import predict_maps
 from napari_medssl.learn.transfer import transfer
 from napari_medssl.learn.weights import load_model, save_model, save_part
 from napari_medssl.project import ClassInfo, Normalisation, load_truth, read_labels
 from napari_medssl.project.checkpoint import read_ids, read_map
+from napari_medssl.project.working_scale import ScaleRule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 LAYER = "distance.0.weight"
+NO_CHOICE: dict[str, Any] = {"answer": "network", "estimate": False}
 CLASSES = (
     ClassInfo(value=1, name="background", color="#000000"),
     ClassInfo(value=2, name="nucleus", color="#ff0000"),
@@ -98,37 +100,6 @@ def test_objects_come_from_the_classes_only_where_that_is_asked_for(project: Pro
         assert tuple(found) == counts
 
 
-@pytest.mark.parametrize("images", [3, 6])
-def test_objects_of_every_class_are_learned_from_and_validate(
-    project: Project, images: int
-) -> None:
-    """Of three images, squares validate; of six, whole ones. One class is in two images alone."""
-    classes = (*CLASSES, ClassInfo(value=3, name="debris", color="#00ff00"))
-    project.update(classes=classes)
-    labels = np.ones((64, 64), np.uint16)
-    labels[5:15, 5:15] = labels[40:50, 5:15] = 2
-    for number, name in enumerate(project.images[:images]):
-        rare = labels.copy()
-        rare[40:50, 40:50] = 3 if number < 2 else 1
-        project.annotations.write(name, rare)
-        project.objects.write(name, separate_classes(rare))
-    own = model()
-    own.spec = own.spec.model_copy(update={"classes": classes})
-    for seed in range(8):
-        task = FinetuneTask(
-            mode="full",
-            pretrained=(),
-            model=own,
-            project=project,
-            images=project.annotations.annotated(),
-            config=FinetuneConfig(objects=True),
-            seed=seed,
-        )
-        assert not task._both  # of these a pixel would be learned from and validate
-        loaded = [task._load(name) for name in task.images]
-        assert {0, 1, 2} <= {int(v) for image in loaded for v in np.unique(image.validation)}
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_a_view_of_the_map_is_the_map_of_the_view(seed: int) -> None:
     """Turned, mirrored and scaled ids have the distances that the view of the whole map shows."""
@@ -172,12 +143,13 @@ def test_a_layer_of_distances_changes_nothing_for_the_classes(architecture: str)
     with_layer = model(architecture=architecture, encoder_depth=5)
     without = model(architecture=architecture, encoder_depth=5, objects=False)
     planes = np.random.default_rng(0).random((1, 70, 64), np.float32)
-    maps = predict_maps(with_layer, planes, device=CPU)
-    chances = predict_probabilities(without, planes, device=CPU)
-    np.testing.assert_allclose(maps.chances, chances, atol=1e-6)
-    assert maps.distance is not None
-    assert maps.distance.shape == (70, 64)
-    assert predict_maps(without, planes, device=CPU).distance is None
+    for factor in (1.0, 2.0):
+        maps = predict_maps(with_layer, planes, factor=factor, device=CPU)
+        plain = predict_maps(without, planes, factor=factor, device=CPU)
+        np.testing.assert_allclose(maps.chances, plain.chances, atol=1e-6)
+        assert maps.distance is not None
+        assert maps.distance.shape == (70, 64)
+        assert plain.distance is None
 
 
 def test_the_layer_is_kept_and_exported_where_it_has_a_place(tmp_path: Path) -> None:
@@ -275,21 +247,45 @@ def test_a_run_learns_objects_and_goes_on_with_them(
 ) -> None:
     project, training = annotated_project, tiny_training | {"objects": True}
     source = pretrain(project, network=tiny_network, training=tiny_training)
-    run = finetune(project, from_run=source.name, mode="full", training=training)
+    run = finetune(project, from_run=source.name, training=training, **NO_CHOICE)
     learned = load_model(run.best_path)
     assert learned.spec.objects
     assert bool(learned.distance_learned)
-    curves = run.metrics()
-    assert curves["distance"][-1][1] > 0
-    score, dice, error = (
-        dict(curves[f"validation/{key}"]) for key in ("score", "dice", "distance")
-    )
-    assert score == pytest.approx({step: dice[step] - error[step] for step in score})
-    # What it started from had no distances, so it was not scored; what goes on from it is.
-    assert curves["validation/dice"][0][0] > 0
-    after = finetune(project, from_run=run.name, mode="frozen", training=training)
-    assert after.metrics()["validation/dice"][0][0] == 0
+    assert run.metrics()["distance"][-1][1] > 0
+    after = finetune(project, from_run=run.name, mode="frozen", training=training, **NO_CHOICE)
     assert load_model(after.best_path).spec.objects
+
+
+def test_unknown_distances_stay_unknown_in_patches_at_a_coarser_scale(project: Project) -> None:
+    labels, ids = (np.zeros((64, 64), int) for _ in range(2))
+    labels[8:56, 8:56] = 1
+    ids[20:30, 20:30], ids[20:30, 40:50] = 1, 2
+    labels[ids > 0] = 2
+    labels[20:30, 50:54] = 0  # the second may go on there
+    name = project.images[0]
+    project.annotations.write(name, labels.astype(np.uint16))
+    project.objects.write(name, ids)
+    made = model()
+    made.spec = made.spec.model_copy(update={"scale": ScaleRule(value=2)})
+    task = FinetuneTask(
+        mode="full",
+        model=made,
+        project=project,
+        images=(name,),
+        config=FinetuneConfig(objects=True, patch_size=32, batch_size=4),
+        seed=0,
+    )
+    item = task._load(name)
+    assert item.distance is not None
+    assert item.distance.shape == (32, 32)
+    assert np.isnan(item.distance[10:15, 20:25]).all()
+    assert np.isfinite(item.distance[10:15, 10:15]).all()
+    for step in range(5):
+        batch = task.batch(step_rng(0, step))
+        known = np.isfinite(batch["distance"])
+        assert known.any()
+        assert not known[batch["targets"].sum(1) == 0].any()
+        assert known.sum() < (batch["targets"].sum(1) > 0).sum()
 
 
 def test_training_lowers_the_distance_loss(
@@ -299,11 +295,10 @@ def test_training_lowers_the_distance_loss(
         "steps": 30,
         "batch_size": 4,
         "patch_size": 64,
-        "validate_every": 30,
         "objects": True,
         "learning_rate": 3e-3,
     }
-    run = finetune(annotated_project, mode="full", network=tiny_network, training=training)
+    run = finetune(annotated_project, network=tiny_network, training=training, **NO_CHOICE)
     losses = [value for _, value in run.metrics()["distance"]]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -330,7 +325,7 @@ def test_predicted_objects_are_stored_and_scored(
     project, masks = annotated_project, nuclei_folder / "masks"
     training = tiny_training | {"objects": True}
     run = finetune(
-        project, mode="full", network=tiny_network, training=training, images=project.images[:4]
+        project, network=tiny_network, training=training, images=project.images[:4], **NO_CHOICE
     )
     image = project.images[5]
     objects, distance = (

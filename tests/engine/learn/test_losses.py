@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from napari_medssl.learn.losses import (
-    IGNORED,
+    dice,
     dice_cross_entropy,
     focal,
     focal_tversky,
     focal_tversky_of_classes,
 )
+
+ALL = [dice, dice_cross_entropy, focal_tversky_of_classes]
+
+
+def some(classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and shares of the classes in 2 x 4 x 5 pixels: pure, mixed, and some that are not annotated."""
+    rng = np.random.default_rng(classes)
+    shares = rng.dirichlet(np.ones(classes), (2, 4, 5))
+    pure = np.eye(classes)[rng.integers(0, classes, (2, 4, 5))]
+    shares = np.where(rng.random((2, 4, 5, 1)) < 0.5, shares, pure)
+    shares[rng.random((2, 4, 5)) < 0.3] = 0
+    return rng.normal(size=(2, classes, 4, 5)), shares.transpose(0, 3, 1, 2)
+
+
+def chances(logits: np.ndarray) -> np.ndarray:
+    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "gamma"), [(0.7, 0.3, 0.75), (0.5, 0.5, 1.0)])
@@ -31,28 +48,6 @@ def test_focal_tversky_is_the_formula(alpha: float, beta: float, gamma: float) -
         torch.from_numpy(p), torch.from_numpy(g), alpha=alpha, beta=beta, gamma=gamma
     )
     assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_focal_tversky_of_classes_is_the_mean_over_them_of_annotated_pixels(classes: int) -> None:
-    rng = np.random.default_rng(4)
-    logits, target = rng.normal(size=(2, classes, 4, 5)), rng.integers(-1, classes, (2, 4, 5))
-    chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    losses = []
-    for c in range(1 if classes == 2 else 0, classes):
-        tp = fn = fp = 0.0
-        for b, y, x in np.ndindex(target.shape):
-            if target[b, y, x] == IGNORED:
-                continue
-            p, is_c = chance[b, c, y, x], target[b, y, x] == c
-            tp, fn, fp = tp + p * is_c, fn + (1 - p) * is_c, fp + p * (1 - is_c)
-        losses.append((1 - (tp + 1) / (tp + 0.7 * fn + 0.3 * fp + 1)) ** 0.75)
-    tensor = torch.from_numpy(logits).requires_grad_()
-    loss = focal_tversky_of_classes(tensor, torch.from_numpy(target))
-    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
-    loss.backward()
-    assert tensor.grad is not None
-    assert tensor.grad.permute(0, 2, 3, 1)[torch.from_numpy(target) == IGNORED].abs().sum() == 0
 
 
 def test_missed_foreground_costs_more_than_false_foreground() -> None:
@@ -88,33 +83,75 @@ def test_focal_has_finite_gradients_where_the_network_is_sure() -> None:
         assert torch.isfinite(logits.grad).all()
 
 
-def test_dice_cross_entropy_is_the_formula_over_annotated_pixels() -> None:
-    rng = np.random.default_rng(1)
-    logits, target = rng.normal(size=(2, 3, 4, 4)), rng.integers(-1, 3, (2, 4, 4))
-    chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    seen = [(b, y, x) for b, y, x in np.ndindex(target.shape) if target[b, y, x] != IGNORED]
-    cross_entropy = np.mean([-math.log(chance[b, target[b, y, x], y, x]) for b, y, x in seen])
-    dice = []
-    for c in range(3):
-        overlap = sum(chance[b, c, y, x] * (target[b, y, x] == c) for b, y, x in seen)
-        total = sum(chance[b, c, y, x] + (target[b, y, x] == c) for b, y, x in seen)
-        dice.append(1 - 2 * overlap / total)
-    loss = dice_cross_entropy(torch.from_numpy(logits), torch.from_numpy(target))
-    assert loss.item() == pytest.approx(cross_entropy + np.mean(dice), rel=1e-5)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_focal_tversky_of_classes_is_the_mean_over_them_of_annotated_pixels(classes: int) -> None:
+    logits, targets = some(classes)
+    chance, losses = chances(logits), []
+    for c in range(1 if classes == 2 else 0, classes):
+        tp = fn = fp = 0.0
+        for b, y, x in np.ndindex(2, 4, 5):
+            if targets[b, :, y, x].sum() == 0:
+                continue
+            p, g = chance[b, c, y, x], targets[b, c, y, x]
+            tp, fn, fp = tp + p * g, fn + (1 - p) * g, fp + p * (1 - g)
+        losses.append((1 - (tp + 1) / (tp + 0.7 * fn + 0.3 * fp + 1)) ** 0.75)
+    loss = focal_tversky_of_classes(torch.from_numpy(logits), torch.from_numpy(targets))
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_pixels_without_annotation_have_no_gradient() -> None:
+@pytest.mark.parametrize("classes", [2, 3])
+def test_dice_and_cross_entropy_are_the_formulas_over_annotated_pixels(classes: int) -> None:
+    logits, targets = some(classes)
+    chance = chances(logits)
+    seen = [at for at in np.ndindex(2, 4, 5) if targets[at[0], :, at[1], at[2]].sum() > 0]
+    assert 0 < len(seen) < 40
+    entropy, losses = 0.0, []
+    for c in range(classes):
+        overlap = total = 0.0
+        for b, y, x in seen:
+            p, t = chance[b, c, y, x], targets[b, c, y, x]
+            overlap, total = overlap + p * t, total + p + t
+            entropy -= t * math.log(p) / len(seen)
+        losses.append(1 - 2 * overlap / total)
+    tensors = torch.from_numpy(logits), torch.from_numpy(targets)
+    assert dice(*tensors).item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert dice_cross_entropy(*tensors).item() == pytest.approx(entropy + np.mean(losses), rel=1e-5)
+
+
+def test_a_class_that_a_batch_does_not_show_has_no_dice() -> None:
+    logits, targets = (torch.from_numpy(array) for array in some(3))
+    targets[:, 2] = 0
+    targets /= targets.sum(1, keepdim=True).clamp_min(1e-9)
+    chance = logits.softmax(1)
+    weight = targets.sum(1)
+    losses = [
+        1
+        - 2
+        * (chance[:, c] * targets[:, c]).sum()
+        / ((chance[:, c] * weight).sum() + targets[:, c].sum())
+        for c in (0, 1)
+    ]
+    assert dice(logits, targets).item() == pytest.approx(float(sum(losses)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ALL)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_pixels_without_annotation_have_no_gradient(loss: Any, classes: int) -> None:
+    logits, targets = (torch.from_numpy(array) for array in some(classes))
+    logits.requires_grad_()
+    loss(logits, targets).backward()
+    assert logits.grad is not None
+    sizes = logits.grad.abs().sum(1)
+    annotated = targets.sum(1) > 0
+    assert (sizes[annotated] > 0).all()
+    assert (sizes[~annotated] == 0).all()
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_a_batch_without_any_annotation_teaches_nothing(loss: Any) -> None:
     logits = torch.randn(1, 2, 3, 3, requires_grad=True)
-    target = torch.full((1, 3, 3), IGNORED)
-    target[0, 0, 0] = 1
-    dice_cross_entropy(logits, target).backward()
-    assert logits.grad[0, :, 0, 0].abs().sum() > 0
-    assert logits.grad[0, :, 1:, :].abs().sum() == 0
-
-
-def test_a_batch_without_any_annotation_gives_zero() -> None:
-    logits = torch.randn(1, 2, 3, 3, requires_grad=True)
-    loss = dice_cross_entropy(logits, torch.full((1, 3, 3), IGNORED))
-    loss.backward()
-    assert loss.item() == 0
+    found = loss(logits, torch.zeros(1, 2, 3, 3))
+    found.backward()
+    assert found.item() == pytest.approx(0, abs=1e-5)
+    assert logits.grad is not None
     assert logits.grad.abs().sum() == 0

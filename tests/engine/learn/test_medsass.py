@@ -16,9 +16,10 @@ from napari_medssl.learn.losses import focal, focal_tversky
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext.medsass import MedSASS, MedSASSConfig, pseudo_label
-from napari_medssl.learn.task import TrainingConfig, to_device
+from napari_medssl.learn.task import PretrainingConfig, to_device
 from napari_medssl.learn.thresholds import multi_otsu, otsu_threshold
 from napari_medssl.project import PatternRule, Project, load_truth
+from napari_medssl.project.working_scale import ScaleRule
 from napari_medssl.synthetic import nuclei
 
 
@@ -37,7 +38,7 @@ def make(project: Project, **config: Any) -> MedSASS:
         config=MedSASSConfig(**config),
         model=SegmentationModel(spec),
         project=project,
-        training=TrainingConfig(patch_size=32, batch_size=4),
+        training=PretrainingConfig(patch_size=32, batch_size=4),
         seed=0,
     )
 
@@ -85,7 +86,9 @@ def test_the_vote_is_taken_once_per_project(
 
 
 def test_preview_shows_the_pseudo_label_in_the_class_value(project: Project) -> None:
-    (layer,) = MedSASS.preview(MedSASSConfig(polarity="bright"), project, project.images[0])
+    (layer,) = MedSASS.preview(
+        MedSASSConfig(polarity="bright"), project, project.images[0], scale=ScaleRule(), patch=64
+    )
     expected = otsu(project.grey(project.images[0])) * 2
     np.testing.assert_array_equal(layer.data, expected)
     assert "bright side" in layer.text
@@ -120,7 +123,7 @@ def test_every_threshold_can_be_learned_and_previewed(project: Project, threshol
     grey = project.grey(project.images[0])
     label = pseudo_label(task.config, grey, dark=False)
     assert set(np.unique(label)) == ({0, 1, 2} if threshold == "multi_otsu" else {0, 1})
-    (layer,) = MedSASS.preview(task.config, project, project.images[0])
+    (layer,) = MedSASS.preview(task.config, project, project.images[0], scale=ScaleRule(), patch=64)
     assert layer.data.shape == grey.shape
     assert len(np.unique(layer.data)) == len(np.unique(label))
 

@@ -132,8 +132,8 @@ def test_embedding_covers_every_pixel_of_an_odd_sized_image(project: Project) ->
     model = SegmentationModel(spec()).eval()
     calibrate(model, project, device=CPU)
     planes = np.random.default_rng(0).random((1, 37, 50), dtype=np.float32)
-    assert pixel_embedding(model, planes, stride=1, device=CPU).shape == (37, 50, 64)
-    assert pixel_embedding(model, planes, stride=4, device=CPU).shape == (10, 13, 64)
+    assert pixel_embedding(model, planes, factor=1.0, stride=1, device=CPU).shape == (37, 50, 64)
+    assert pixel_embedding(model, planes, factor=1.0, stride=4, device=CPU).shape == (10, 13, 64)
 
 
 def test_a_saved_model_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from napari_medssl.learn.pretext.pix2rep import (
     visible,
 )
 from napari_medssl.learn.pretext.pix2rep_v2 import Pix2RepV2, Pix2RepV2Config
-from napari_medssl.learn.training import TrainingConfig, to_device
+from napari_medssl.learn.task import PretrainingConfig, to_device
+from napari_medssl.project.working_scale import ScaleRule
 
 if TYPE_CHECKING:
     from napari_medssl.project import Project
@@ -46,7 +47,7 @@ def make(project: Project, network: dict[str, Any] | None = None, **config: Any)
         config=Pix2RepConfig(**config),
         model=SegmentationModel(spec),
         project=project,
-        training=TrainingConfig(patch_size=SIZE, batch_size=4),
+        training=PretrainingConfig(patch_size=SIZE, batch_size=4),
         seed=0,
     )
 
@@ -168,7 +169,7 @@ def test_a_network_without_pixel_features_is_refused(project: Project) -> None:
 def test_preview_shows_the_pair_beside_the_image(
     project: Project, kind: type[Pix2Rep], config: Any
 ) -> None:
-    (layer,) = kind.preview(config, project, project.images[0])
+    (layer,) = kind.preview(config, project, project.images[0], scale=ScaleRule(), patch=64)
     height, width = project.shape(project.images[0])
     assert layer.data.dtype == np.uint8
     assert layer.data.shape[0] >= height

@@ -18,7 +18,7 @@ from napari_medssl.learn.control import Control
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.patches import step_rng
 from napari_medssl.learn.pretext import PretextMethod, method, methods
-from napari_medssl.learn.training import TrainingConfig, to_device
+from napari_medssl.learn.task import PretrainingConfig, to_device
 
 if TYPE_CHECKING:
     from napari_medssl.project import Project
@@ -36,7 +36,7 @@ def make(key: str, project: Project) -> PretextMethod:
         classes=kind.output_classes(project),
         normalisation=project.settings.normalisation,
     )
-    training = TrainingConfig(steps=4, batch_size=4, patch_size=32)
+    training = PretrainingConfig(steps=4, batch_size=4, patch_size=32)
     return kind(
         config=kind.config_type(),
         model=SegmentationModel(spec),

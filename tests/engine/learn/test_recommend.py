@@ -143,11 +143,12 @@ def test_folders_of_every_size_get_a_plan_that_ends(tmp_path: Path, count: int) 
 def test_a_slow_or_small_computer_gets_less(project: Project) -> None:
     slow = recommend(project, machine=Slow(CPU, 8 * GB))
     assert slow.job["training"]["steps"] == 300
-    assert slow.minutes == pytest.approx(300 * 8 * 5 / 1.14 / 60)
-    assert "more would take longer than 60 minutes" in slow.model_dump_json()
+    assert slow.minutes == pytest.approx(300 * 4 * 5 / 1.14 / 60)
+    assert "more would take longer than 30 minutes" in slow.model_dump_json()
     small = recommend(project, machine=Computer(CPU, 20 * 2**20))
-    assert small.job["training"]["batch_size"] < 8
+    assert small.job["training"]["batch_size"] < 4
     assert small.job["training"]["patch_size"] == 64  # as large as the images
+    assert small.job["scale"] == {"rule": "fixed", "value": 1.0}
 
 
 def test_a_gpu_gets_larger_batches_of_the_same_network(project: Project) -> None:

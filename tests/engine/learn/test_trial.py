@@ -15,7 +15,7 @@ from napari_medssl.events import Event, Note, Progress, Started
 from napari_medssl.learn.control import Control
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.pretext.medsass import MedSASS
-from napari_medssl.learn.task import TrainingConfig
+from napari_medssl.learn.task import PretrainingConfig
 from napari_medssl.learn.trial import check_memory, try_out
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_everything_is_put_back(project: Project) -> None:
         classes=MedSASS.output_classes(project),
         normalisation=project.settings.normalisation,
     )
-    config = TrainingConfig(steps=1000, batch_size=2, patch_size=32)
+    config = PretrainingConfig(steps=1000, batch_size=2, patch_size=32)
     task = MedSASS(
         config=MedSASS.config_type(),
         model=SegmentationModel(spec),

@@ -15,6 +15,7 @@ from napari_medssl.engine.job import parse_job
 from napari_medssl.errors import MedsslError
 from napari_medssl.events import Device, Done, Failed, Note, Progress, Saved, Started
 from napari_medssl.project import Run
+from napari_medssl.project.working_scale import ScaleRule
 
 if TYPE_CHECKING:
     from napari_medssl import Project
@@ -143,15 +144,15 @@ def test_a_run_of_a_newer_version_is_refused_untouched_and_does_not_hide_the_oth
 ) -> None:
     old, new = project.new_run("first"), project.new_run("second")
     old.write_job({"kind": "pretrain", "method": "medsass"})
-    assert json.loads(old.job_path.read_text())["schema_version"] == 1
+    assert json.loads(old.job_path.read_text())["schema_version"] == 2
     assert old.job == {"kind": "pretrain", "method": "medsass"}
     old.job_path.write_text('{"kind": "finetune"}')  # as written before jobs had a version
-    assert old.job == {"kind": "finetune"}
+    assert old.job["kind"] == "finetune"
     new.write_job({"kind": "pretrain"})
-    new.job_path.write_text(json.dumps({"schema_version": 2, "kind": "dream", "method": "x"}))
+    new.job_path.write_text(json.dumps({"schema_version": 3, "kind": "dream", "method": "x"}))
     (new.path / ".tmp-x").write_text("the newer program's")
     before = {path: path.read_bytes() for path in new.path.iterdir()}
-    with pytest.raises(MedsslError, match=r"second-02 was made by a newer .*schema 2.*Update"):
+    with pytest.raises(MedsslError, match=r"second-02 was made by a newer .*schema 3.*Update"):
         _ = new.job
     with pytest.raises(MedsslError, match="newer napari-medssl"), new.lock():
         pass
@@ -163,8 +164,8 @@ def test_a_run_of_a_newer_version_is_refused_untouched_and_does_not_hide_the_oth
     # A stored job is also a job file, to repeat the training with.
     stored = {"schema_version": 1, "kind": "pretrain", "project": "p", "method": "medsass"}
     assert parse_job(stored).kind == "pretrain"
-    with pytest.raises(MedsslError, match=r"job was made by a newer napari-medssl \(schema 2"):
-        parse_job({**stored, "schema_version": 2})
+    with pytest.raises(MedsslError, match=r"job was made by a newer napari-medssl \(schema 3"):
+        parse_job({**stored, "schema_version": 3})
     new.job_path.write_text('{"schema_version": "soon"}')
     with pytest.raises(MedsslError, match="schema_version is 'soon'"):
         _ = new.job
@@ -178,3 +179,19 @@ def test_a_clock_that_was_set_back_does_not_make_the_newest_run_an_older_one(
     names = [project.new_run("m").name for _ in range(4)]
     assert names == ["20260403-m-01", "20260403-m-02", "20260403-m-03", "20260404-m-01"]
     assert [run.name for run in project.runs()] == names[::-1]
+
+
+def test_a_job_of_version_1_reads_at_the_files_own_scale_and_as_the_network_alone(
+    project: Project,
+) -> None:
+    training = {"steps": 5, "learning_rate": 0.1, "layer_decay": 0.5, "patience": 3}
+    run = project.new_run("old")
+    old = {"schema_version": 1, "kind": "finetune", "project": "p", "training": training}
+    run.job_path.write_text(json.dumps(old))
+    assert run.job_version == 1
+    job = parse_job({**run.job, "schema_version": 2})
+    assert job.scale == ScaleRule(rule="fixed", value=1)
+    assert (job.answer, job.estimate) == ("network", False)
+    assert (job.training.steps, job.training.learning_rate) == (5, 0.1)
+    run.job_path.write_text(json.dumps({**old, "kind": "pretrain", "training": {}}))
+    assert parse_job(run.job).scale == ScaleRule()
