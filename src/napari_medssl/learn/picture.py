@@ -27,7 +27,7 @@ def beside(
 ) -> NDArray[np.uint8]:
     """Draw views to the right of an image, and their frames where the image is.
 
-    The part over the image is black but for frames and points: added to the image, it leaves it visible.
+    All but views, frames and points is transparent: the image stays visible under it.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ def beside(
 
     Returns
     -------
-    ndarray of shape (Y, X, 3), uint8
-        At least as high as the image, and wider.
+    ndarray of shape (Y, X, 4), uint8
+        RGBA; at least as high as the image, and wider.
     """
     height, width = shape
     side = max(height // len(views) - GAP, 96)
-    canvas = np.zeros((max(height, len(views) * (side + GAP)), width + GAP + side, 3), np.uint8)
-    over = canvas[:height, :width].copy()
+    canvas = np.zeros((max(height, len(views) * (side + GAP)), width + GAP + side, 4), np.uint8)
+    over = np.zeros((height, width, 3), np.uint8)
     thickness = max(1, round(max(shape) / 300))
     for number, (view, planes, points) in enumerate(views):
         colours = _colours(len(points))
@@ -58,10 +58,12 @@ def beside(
         _dots(panel, (points + 0.5) * zoom - 0.5, colours, max(2, side // 48))
         cv2.rectangle(panel, (0, 0), (side - 1, side - 1), tint, 1)
         top = number * (side + GAP)
-        canvas[top : top + side, width + GAP :] = panel
+        canvas[top : top + side, width + GAP :] = np.dstack(
+            [panel, np.full_like(panel[..., 0], 255)]
+        )
         if number == 0:
             _dots(over, _mapped(points, view), colours, max(2, thickness + 1))
-    canvas[:height, :width] = over
+    canvas[:height, :width] = np.dstack([over, np.where(over.any(-1), 255, 0).astype(np.uint8)])
     return canvas
 
 

@@ -96,6 +96,8 @@ def choose_scale(
                 f" the network sees {seen}.",
             )
     patch = min(LARGEST_PATCH, 32 * -(-longer // 32))
+    if longer <= SIDES[0]:
+        return ScaleChoice(ScaleRule(), patch, f"Images of {longer} px are seen as they are.")
     return ScaleChoice(
         ScaleRule(),
         patch,

@@ -339,7 +339,7 @@ def _float(text: str) -> float:
 
 def _show_float(value: float) -> str:
     """Write a float so that it reads back exactly, in the shorter of both notations."""
-    plain = repr(float(value))
+    plain = repr(float(value)).removesuffix(".0")
     if 1e-3 <= abs(value) < 1e6 or value == 0:
         return plain
     mantissa, _, exponent = f"{value:.17e}".partition("e")

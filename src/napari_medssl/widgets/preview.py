@@ -123,9 +123,9 @@ class Preview(QWidget):
         viewer = self._session.viewer
         remove_layer(viewer, _ROLE)
         active, image = viewer.layers.selection.active, self._session.image_layer
-        for number, (item, array) in enumerate(loaded):
+        for item, array in loaded:
             place = {} if image is None else transforms(image, pixel=item["pixel"])
-            layer = _layer(item, array, place, over=number > 0)
+            layer = _layer(item, array, place)
             mark(layer, _ROLE, image=self._session.image)
             viewer.add_layer(layer)
         if active is not None and active in viewer.layers:  # one goes on painting where one was
@@ -148,8 +148,7 @@ def _load(path: Path) -> np.ndarray:
     return np.load(path) if path.suffix == ".npy" else tifffile.imread(path)
 
 
-def _layer(item: dict[str, Any], array: np.ndarray, place: dict[str, Any], *, over: bool) -> Layer:
-    """Make a layer; the first is the image itself, and others lie over it."""
+def _layer(item: dict[str, Any], array: np.ndarray, place: dict[str, Any]) -> Layer:
     if item["kind"] == "labels":
         return Labels(array, name=item["name"], opacity=0.5, **place)
     if item["kind"] == "points":
@@ -157,7 +156,6 @@ def _layer(item: dict[str, Any], array: np.ndarray, place: dict[str, Any], *, ov
     return Image(
         array,
         name=item["name"],
-        blending="additive" if over else "translucent",
         interpolation2d="nearest",  # the network's pixels are to be seen
         rgb=array.ndim == 3,
         **place,

@@ -31,8 +31,8 @@ class Layer:
     name: str
     kind: Literal["labels", "image"]
     data: NDArray[np.generic]
-    """``(Y, X)``; an image may have ``(Y, X, 3)`` colours (uint8), and be larger than
-    the image it lies over to show more beside it."""
+    """``(Y, X)``; an image may have ``(Y, X, 3)`` or ``(Y, X, 4)`` colours (uint8, RGBA), and be
+    larger than the image it lies over to show more beside it."""
     text: str
     """What it shows, as a sentence."""
     pixel: float = 1.0
