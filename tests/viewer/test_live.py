@@ -100,8 +100,8 @@ def test_two_strokes_predict_the_image_and_then_every_other(session, until) -> N
     assert order == ["image", "live", "labels"]
     layer = session.layer("live")
     session.open_image("b.png")  # nothing is painted there
+    until(lambda: live.result is not None and live.result.image == "b.png")
     until(lambda: live.result is not None and live.result.by_features)
-    assert live.result.image == "b.png"
     assert session.layer("live") is layer  # one for all images
     assert "of 1 image." in bar.text.text()
     assert session.problems == []
