@@ -3,7 +3,8 @@
     python benchmarks/live_probe.py [--side 512] [--images 1 5 20] [--repeats 30] [--threads 2] [--json FILE]
 
 Every repetition adds a stroke to the open image; the other annotated images are known already. Features are random
-numbers around a pattern: their values matter to the fit alone, which is reported.
+numbers around a pattern: their values matter to the fit alone, which is reported. "work" is the median of the process's
+own time, which tells on a busy machine too; what it learns from and how well: `live_quality.py`.
 """
 
 from __future__ import annotations
@@ -72,12 +73,13 @@ def _measure(fields: list[Field], count: int, options: argparse.Namespace) -> di
         lambda name: planes[int(name) % len(planes)],
     )
     known = [Annotated(str(n), 0, lambda n=n: strokes[n]) for n in range(1, count)]
-    times, dice = [], []
+    times, work, dice = [], [], []
     for repeat in range(options.repeats + 1):
         _stroke(strokes[0], truth[0], rng, times=1)
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.process_time()
         found = probe.predict([Annotated("0", repeat, lambda: strokes[0]), *known], "0")
         times.append(1e3 * (time.perf_counter() - began))
+        work.append(1e3 * (time.process_time() - before))
         both = np.count_nonzero((found.labels == 2) & (truth[0] == 2))
         dice.append(
             2 * both / (np.count_nonzero(found.labels == 2) + np.count_nonzero(truth[0] == 2))
@@ -88,6 +90,7 @@ def _measure(fields: list[Field], count: int, options: argparse.Namespace) -> di
         "median": statistics.median(later),
         "p95": float(np.percentile(later, 95)),
         "max": max(later),
+        "work": statistics.median(work[1:]),
         "pixels": found.pixels,
         "dice_last": dice[-1],
     }

@@ -156,7 +156,6 @@ class PixelForest:
         threads: int | None,
         trees: int = TREES,
         pixels_per_tree: int | None = None,
-        balanced: bool = False,
     ) -> PixelForest:
         """Return trees of depth 20 at most, fitted to annotated pixels.
 
@@ -176,8 +175,6 @@ class PixelForest:
             How many.
         pixels_per_tree : int, optional
             Pixels that each tree draws, at most; unset means as many as there are.
-        balanced : bool
-            Whether every class has the same say, however many pixels it has.
 
         Raises
         ------
@@ -193,7 +190,6 @@ class PixelForest:
             n_estimators=trees,
             max_depth=DEPTH,
             max_samples=None if pixels_per_tree is None else min(pixels_per_tree, len(classes)),
-            class_weight="balanced" if balanced else None,
             random_state=seed,
             n_jobs=threads,
         ).fit(features, classes)

@@ -45,7 +45,8 @@ class LiveConfig(Config):
     l2: float = Field(0.003, ge=0, le=1000)
     """Strength of the penalty on the weights of the linear layer."""
     balanced: bool = True
-    """Every class has the same say, however much of it was painted."""
+    """Every class has the same say in the linear layer; and of an image as many pixels of each are drawn, as far as
+    there are any."""
     pixels_per_image: int = Field(4000, ge=2)
     """Annotated pixels of an image that are learned from at most."""
     pixels: int = Field(40_000, ge=2)
@@ -263,7 +264,6 @@ class LiveProbe:
             threads=None,
             trees=self.config.trees,
             pixels_per_tree=self.config.pixels_per_tree,
-            balanced=self.config.balanced,
         )
         return forest, values
 

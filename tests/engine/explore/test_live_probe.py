@@ -84,7 +84,7 @@ def test_the_first_two_scribbles_segment_the_image() -> None:
     assert overlap(other.labels == 2, scene.truth["1.png"]) > 0.85
     edge = cv2.dilate(scene.truth["0.png"].astype(np.uint8), np.ones((5, 5))) > 0
     edge &= cv2.erode(scene.truth["0.png"].astype(np.uint8), np.ones((5, 5))) == 0
-    assert few.uncertainty[edge].mean() > 2 * few.uncertainty[~edge].mean()
+    assert few.uncertainty[edge].mean() > 1.5 * few.uncertainty[~edge].mean()
 
 
 def test_a_rare_class_has_the_same_say() -> None:
