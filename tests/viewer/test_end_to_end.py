@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _IMAGES = 12
 _SMALL = {
-    "network": {"encoder": "mobilenet_v2"},
     "training": {"steps": 12, "batch_size": 2, "patch_size": 64},
     "threads": 1,
 }
