@@ -131,6 +131,7 @@ def test_describe_lists_methods_with_their_settings() -> None:
         "pretrain",
         "finetune",
         "predict",
+        "compare",
         "embed",
         "experiment",
         "export",

@@ -195,8 +195,6 @@ def test_a_run_of_another_project_in_other_channels_is_a_start(
         from_run=run.path,
         take="encoder",
         training=STEPS,
-        answer="network",
-        estimate=False,
         on_event=lambda event: told.append(event.text) if isinstance(event, Note) else None,
     )
     assert ancestry(second) == (run.name,)

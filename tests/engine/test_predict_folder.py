@@ -98,7 +98,9 @@ def test_table_and_maps_say_what_was_predicted(annotated_project: Project, run: 
     chances = tifffile.imread(project.predicted_map_path(run.name, name, "probability"))
     assert chances.shape == (2, 64, 64)
     assert chances.dtype == np.float16
-    np.testing.assert_array_equal(labels == 2, chances[1] > chances[0])
+    clear = chances[1] != chances[0]  # as they were rounded
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal((labels == 2)[clear], (chances[1] > chances[0])[clear])
     entropy = -(chances * np.log2(np.maximum(chances, 1e-7, dtype=np.float32))).sum(0)
     uncertainty = tifffile.imread(project.predicted_map_path(run.name, name, "uncertainty"))
     np.testing.assert_allclose(uncertainty, entropy, atol=5e-3)

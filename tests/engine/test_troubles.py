@@ -235,7 +235,9 @@ class Blind(MedSASS, key="blind", title="Blind"):
 
 
 def test_a_validation_whose_images_vanished_is_left_out_and_told(job: dict[str, Any]) -> None:
-    seen = list(execute(job | {"method": "blind"}))
+    seen = list(
+        execute(job | {"method": "blind", "training": job["training"] | {"validate_every": 3}})
+    )
     assert isinstance(seen[-1], Done)
     assert "No validation at step 3: held_out.png: the file is no longer there." in notes(seen)
 
