@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from napari_medssl.learn.forest import PixelForest, filtered
 from torch import nn
 
+from napari_medssl.forest import PixelForest, filtered
 from napari_medssl.learn.memory import MemoryShortageError
 from napari_medssl.learn.networks import ModelSpec, NetworkConfig, SegmentationModel
 from napari_medssl.learn.predict import Tiles, labels_of, network_maps, over_tiles, predict_maps
