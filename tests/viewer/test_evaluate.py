@@ -391,7 +391,7 @@ def test_the_real_engine(make_napari_viewer, image_folder: Path, tmp_path, monke
     session.problem.connect(problems.append)
     session.open_project(project.path)
     until(lambda: session.image == "a.png")
-    training = {"steps": 6, "batch_size": 2, "patch_size": 32, "validate_every": 3}
+    training = {"steps": 6, "batch_size": 2, "patch_size": 32}
     session.start_job(
         {
             "kind": "finetune",
