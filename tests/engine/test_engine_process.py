@@ -168,6 +168,6 @@ def test_the_warm_engine_answers_and_survives_a_bad_request(
     assert embedding.shape == (32, 32, 64)
     assert embedding.dtype == np.float16
     seen, label = answers[4].data["layers"]
-    assert seen["text"].startswith("What the network sees: 64 x 64 pixels, 1 file pixels each")
+    assert seen["text"].startswith("What the network sees: 64 x 64 pixels, those of the file")
     assert np.load(project.path / seen["path"]).shape == (64, 64, 3)
     assert np.load(project.path / label["path"]).shape == (64, 64)

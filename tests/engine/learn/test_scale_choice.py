@@ -77,7 +77,7 @@ def test_an_image_is_never_enlarged(tmp_path: Path, shape: tuple[int, int], patc
     choice = choose_scale(project)
     assert choice.rule == ScaleRule()
     assert choice.patch == patch
-    assert "whole images" in choice.why
+    assert choice.why.endswith("are seen as they are.")
 
 
 def test_the_picture_shows_what_the_network_sees(tmp_path: Path) -> None:
