@@ -73,6 +73,21 @@ def test_one_image_has_no_estimate_and_the_mean_predicts(nuclei_folder: Path) ->
     assert "One annotated image leaves nothing for an estimate, so the mean" in notes(events)
 
 
+def test_a_forest_that_fails_on_what_it_did_not_learn_from_has_no_say(nuclei_folder: Path) -> None:
+    """Annotations that have nothing to do with grey values: no forest finds them elsewhere."""
+    project = project_of(nuclei_folder)
+    rng = np.random.default_rng(0)
+    for images in ([0], [0, 1]):
+        for name in (project.images[i] for i in images):
+            labels = np.ones(project.shape(name), np.uint16)
+            for y, x in rng.integers(0, 56, (6, 2)):
+                labels[y : y + 8, x : x + 8] = 2
+            project.annotations.write(name, labels)
+        run, events = carried_out(project, images, estimate=False)
+        assert load_model(run.best_path).spec.answer == "network"
+        assert "fails on annotations that it did not learn from" in notes(events)
+
+
 def test_groups_are_left_out_in_turn_and_the_best_answer_predicts(nuclei_folder: Path) -> None:
     project = project_of(nuclei_folder, PAIR)
     run, events = carried_out(project, [0, 1, 2])

@@ -70,6 +70,7 @@ def test_a_run_is_gone_on_from_while_little_was_added(taught: Project) -> None:
     job = plan.job(taught)
     assert (job["answer"], job["estimate"]) == ("network", False)  # that was settled before
     assert "answer" not in same.job(taught)
+    assert same.job(taught)["estimate"] is False
     list(execute(job | {"training": TRAINING, "device": "cpu"}))
     after = taught.runs()[0]
     assert after.status == "done"

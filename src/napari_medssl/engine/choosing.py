@@ -28,7 +28,7 @@ from napari_medssl.project.units import units_of
 from napari_medssl.project.working_scale import ScaledImages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,6 +48,8 @@ ESTIMATING = "Estimating quality"
 
 FOLDS = "folds"
 """Folder of a run that holds the trainings of its estimate while they last."""
+MOST_TESTED = 4
+"""Images on which a forest is looked at where there is no estimate."""
 
 
 class Chooser:
@@ -98,12 +100,13 @@ class Chooser:
             self._why_none = (
                 "The start has learned from these annotations, which leaves nothing for an estimate"
             )
+        self._values = np.array([info.value for info in project.settings.classes], np.uint16)
         units = [self._units.get(name, name) for name in self._images]
         self._forests = Forests(
             project.planes,
             project.annotations.read,
             {name: units.count(unit) for name, unit in zip(self._images, units, strict=True)},
-            [info.value for info in project.settings.classes],
+            self._values,
         )
 
     def events(self) -> Generator[Event, None, Choice]:
@@ -125,10 +128,10 @@ class Chooser:
             known = estimate.scores and self._independent
             score = estimate.mean(self._job.answer) if known else None
             choice = Choice(answer=self._job.answer, why="", score=score)
-        elif estimate.scores or len(self._images) > 1:
-            choice = choose_answer(estimate, otherwise=otherwise, independent=self._independent)
+        elif estimate.scores:
+            choice = choose_answer(estimate, independent=self._independent)
         else:
-            choice = choose_alone(self._forest_within(self._images[0]), otherwise=otherwise)
+            choice = choose_alone(self._forest_alone(), otherwise=otherwise)
         if choice.answer != model.spec.answer:
             save_model(model.answering(choice.answer), self._run.best_path)
         if choice.why:
@@ -138,27 +141,30 @@ class Chooser:
     def _forest(self, names: Sequence[str]) -> PixelForest:
         return self._forests.fit(names, seed=self._job.seed, threads=torch.get_num_threads())
 
-    def _forest_within(self, name: str) -> float:
-        """Return the Dice of forests that learn from one half of an image's rows and predict the other."""
-        planes, labels = self._project.planes(name), self._project.annotations.read(name)
-        middle = int(
-            np.median(np.nonzero((labels > 1).any(1))[0])
-        )  # as much of the classes on either side
-        halves = {"upper": labels.copy(), "lower": labels.copy()}
-        halves["upper"][middle:] = 0
-        halves["lower"][:middle] = 0
-        values = [info.value for info in self._project.settings.classes]
-        forests = Forests(lambda _: planes, halves.__getitem__, dict.fromkeys(halves, 1), values)
-        counts = np.zeros((len(values) - 1, 3), np.int64)
-        for taught, tested in (("upper", "lower"), ("lower", "upper")):
-            if not halves[taught].any():
+    def _forest_alone(self) -> float:
+        """Return the Dice of forests on what they did not learn from: other images, or the other half of a single one.
+
+        What takes seconds, where the network would take minutes.
+        """
+        project, forests = self._project, self._forests
+        planes: Callable[[str], NDArray[np.float32]] = project.planes
+        labels: Callable[[str], NDArray[np.uint16]] = project.annotations.read
+        parts = folds_of(self._images, self._units, most=2) or folds_of(self._images, {}, most=2)
+        if not parts:
+            (name,) = self._images
+            image, halves = project.planes(name), _halves(project.annotations.read(name))
+            planes, labels = (lambda _: image), halves.__getitem__
+            forests = Forests(planes, labels, dict.fromkeys(halves, 1), self._values)
+            parts = [[half] for half in halves]
+        counts = np.zeros((len(self._values) - 1, 3), np.int64)
+        threads = torch.get_num_threads()
+        for taught, tested in (parts, parts[::-1]):
+            if not any(labels(part).any() for part in taught):
                 continue
-            forest = forests.fit([taught], seed=self._job.seed, threads=torch.get_num_threads())
-            chances = forest.probabilities(planes, threads=torch.get_num_threads())
-            found = np.array(values, np.uint16)[chances.argmax(0)]
-            counts += [
-                _counted(ClassScore.count(found, halves[tested], value)) for value in values[1:]
-            ]
+            forest = forests.fit(taught, seed=self._job.seed, threads=threads)
+            for part in tested[:MOST_TESTED]:
+                chances = forest.probabilities(planes(part), threads=threads)
+                counts += _counted(self._values[chances.argmax(0)], labels(part), self._values[1:])
         return _dice(counts)
 
     # -- leave-one-out ---------------------------------------------------------------------------
@@ -258,13 +264,7 @@ class Chooser:
             }
             of_group = counts.setdefault(self._parts.get(name, name), {})
             for answer, chances in both.items():
-                labels = labels_of(network, chances)
-                found = np.array(
-                    [
-                        _counted(ClassScore.count(labels, truth, info.value))
-                        for info in network.spec.classes[1:]
-                    ]
-                )
+                found = _counted(labels_of(network, chances), truth, self._values[1:])
                 of_group[answer] = of_group.get(answer, np.zeros_like(found)) + found
         return {
             group: {answer: _dice(found) for answer, found in answers.items()}
@@ -273,8 +273,21 @@ class Chooser:
         }
 
 
-def _counted(score: ClassScore) -> tuple[int, int, int]:
-    return score.true_positives, score.false_positives, score.false_negatives
+def _counted(
+    found: NDArray[np.uint16], truth: NDArray[np.uint16], values: Iterable[int]
+) -> NDArray[np.int64]:
+    """Return TP, FP and FN of each class, (K, 3)."""
+    scores = [ClassScore.count(found, truth, value) for value in values]
+    return np.array([(s.true_positives, s.false_positives, s.false_negatives) for s in scores])
+
+
+def _halves(labels: NDArray[np.uint16]) -> dict[str, NDArray[np.uint16]]:
+    """Return the labels of the upper and of the lower rows, each with as much of the classes."""
+    middle = int(np.median(np.nonzero((labels > 1).any(1))[0]))
+    halves = {"upper": labels.copy(), "lower": labels.copy()}
+    halves["upper"][middle:] = 0
+    halves["lower"][:middle] = 0
+    return halves
 
 
 def _dice(counts: NDArray[np.int64]) -> float:

@@ -35,7 +35,7 @@ class Forests:
         planes: Callable[[str], NDArray[np.float32]],
         labels: Callable[[str], NDArray[np.uint16]],
         sizes: Mapping[str, int],
-        values: Sequence[int],
+        values: Sequence[int] | NDArray[np.uint16],
     ) -> None:
         self._planes, self._labels, self._sizes = planes, labels, sizes
         self._values = np.array(values, dtype=np.uint16)

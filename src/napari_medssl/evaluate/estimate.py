@@ -30,7 +30,7 @@ __all__ = [
 
 MOST_FOLDS = 4
 USABLE_FOREST = 0.5
-"""Dice within one image from which on a random forest may have a say (docs/explanation/measurements.md)."""
+"""Dice on annotations that a random forest did not learn from, from which on it has a say (docs: measurements)."""
 ANSWERS: dict[Answer, str] = {
     "network": "the network",
     "forest": "the random forest on filtered images",
@@ -125,21 +125,17 @@ def folds_of(
     return folds
 
 
-def choose_answer(estimate: Estimate, *, otherwise: str, independent: bool = True) -> Choice:
+def choose_answer(estimate: Estimate, *, independent: bool = True) -> Choice:
     """Choose what predicts: the highest estimate, or the mean of both where it is within one standard error.
 
     Parameters
     ----------
     estimate : Estimate
-        Without scores, the mean of network and forest is chosen.
-    otherwise : str
-        Why there are none, to begin a sentence with.
+        With scores.
     independent : bool
         Whether the groups are such. Images of one volume, film or patient may choose, but what they say of new images
         flatters, so no score is told.
     """
-    if not estimate.scores:
-        return Choice(answer="mean", why=f"{otherwise}, so {ANSWERS['mean']} predicts.")
     means = {answer: estimate.mean(answer) for answer in ANSWERS}
     best = max(means, key=lambda answer: means[answer])
     told = ", ".join(f"{ANSWERS[answer]} {value:.3f}" for answer, value in means.items())
@@ -165,12 +161,12 @@ def choose_answer(estimate: Estimate, *, otherwise: str, independent: bool = Tru
 
 
 def choose_alone(forest: float, *, otherwise: str) -> Choice:
-    """Choose what predicts where one annotated image leaves nothing for an estimate.
+    """Choose what predicts where there is no estimate: the mean, unless the forest is no use.
 
     Parameters
     ----------
     forest : float
-        Dice of the forest within that image: of what learned from one half on the other.
+        Dice of the forest on annotations that it did not learn from.
     otherwise : str
         Why there is no estimate, to begin a sentence with.
     """
@@ -178,6 +174,6 @@ def choose_alone(forest: float, *, otherwise: str) -> Choice:
         return Choice(answer="mean", why=f"{otherwise}, so {ANSWERS['mean']} predicts.")
     return Choice(
         answer="network",
-        why=f"{otherwise}. A random forest that learned from one half of the image fails on the other (Dice"
-        f" {forest:.2f}), so {ANSWERS['network']} alone predicts.",
+        why=f"{otherwise}. The random forest fails on annotations that it did not learn from (Dice {forest:.2f}), so"
+        f" {ANSWERS['network']} alone predicts.",
     )

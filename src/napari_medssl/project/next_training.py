@@ -48,16 +48,15 @@ class NextTraining(NamedTuple):
         training: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
         if self.objects:
             training["objects"] = True
-        usual: dict[str, Any] = {}
-        if self.goes_on:  # what predicts was settled when it began
-            usual = {"answer": self.answer, "estimate": False}
+        settled = {"answer": self.answer} if self.goes_on else {}  # when that run began
         return {
             "kind": "finetune",
             "project": str(project.path),
             "from_run": self.from_run,
             "images": None,
             "training": training,
-            **usual,
+            "estimate": False,  # the next image is waited for
+            **settled,
         }
 
 

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from napari_medssl.errors import MedsslError
-from napari_medssl.evaluate.estimate import Choice, Estimate, choose_answer, folds_of, path_of
+from napari_medssl.evaluate.estimate import (
+    Choice,
+    Estimate,
+    choose_alone,
+    choose_answer,
+    folds_of,
+    path_of,
+)
 
 if TYPE_CHECKING:
     from napari_medssl.project import Project
@@ -49,11 +56,11 @@ def test_one_group_leaves_nothing_out() -> None:
 
 
 def test_the_highest_estimate_predicts() -> None:
-    found = choose_answer(estimate((0.9, 0.5, 0.6), (0.8, 0.5, 0.52)), otherwise="")
+    found = choose_answer(estimate((0.9, 0.5, 0.6), (0.8, 0.5, 0.52)))
     assert (found.answer, found.score) == ("network", pytest.approx(0.85))
     assert "network 0.850" in found.why
     assert "optimistic" in found.why
-    found = choose_answer(estimate((0.5, 0.7, 0.9), (0.6, 0.7, 0.8)), otherwise="")
+    found = choose_answer(estimate((0.5, 0.7, 0.9), (0.6, 0.7, 0.8)))
     assert (found.answer, found.score) == ("mean", pytest.approx(0.85))
     assert "the highest" in found.why
 
@@ -61,27 +68,28 @@ def test_the_highest_estimate_predicts() -> None:
 @pytest.mark.parametrize(("ahead", "chosen"), [(0.11, "forest"), (0.09, "mean")])
 def test_the_mean_predicts_within_one_standard_error(ahead: float, chosen: str) -> None:
     """Differences of `ahead` +- .1 in two groups have a standard error of .1, paired."""
-    found = choose_answer(
-        estimate((0.1, 0.4 + ahead + 0.1, 0.4), (0.1, 0.9 + ahead - 0.1, 0.9)), otherwise=""
-    )
+    found = choose_answer(estimate((0.1, 0.4 + ahead + 0.1, 0.4), (0.1, 0.9 + ahead - 0.1, 0.9)))
     assert found.answer == chosen
     assert found.score == pytest.approx(0.65 + (ahead if chosen == "forest" else 0))
 
 
 def test_one_score_has_no_standard_error() -> None:
-    assert choose_answer(estimate((0.9, 0.1, 0.2)), otherwise="").answer == "mean"
+    assert choose_answer(estimate((0.9, 0.1, 0.2))).answer == "mean"
 
 
-def test_without_scores_the_mean_predicts_and_the_reason_is_told() -> None:
-    assert choose_answer(Estimate(), otherwise="Nothing was left out") == Choice(
+def test_without_scores_the_mean_predicts_unless_the_forest_is_no_use() -> None:
+    assert choose_alone(0.7, otherwise="Nothing was left out") == Choice(
         answer="mean",
         why="Nothing was left out, so the mean of network and random forest predicts.",
     )
+    alone = choose_alone(0.29, otherwise="Nothing was left out")
+    assert (alone.answer, alone.score) == ("network", None)
+    assert "Dice 0.29" in alone.why
 
 
 def test_images_of_one_group_choose_but_give_no_score() -> None:
     scores = estimate((0.9, 0.5, 0.6), (0.8, 0.5, 0.52))
-    found = choose_answer(scores, otherwise="", independent=False)
+    found = choose_answer(scores, independent=False)
     assert (found.answer, found.score) == ("network", None)
     assert "other groups is not known" in found.why
     assert "0.8" not in found.why
