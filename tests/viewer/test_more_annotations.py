@@ -82,7 +82,6 @@ def test_the_answer_is_that_of_the_probes_or_why_there_is_none(session: Session,
             project.annotations.read(name),
             np.load(project.embedding_path(run, name)),
             4,
-            project.planes(name),
         )
         for name in project.images
     }
