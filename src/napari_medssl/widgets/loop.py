@@ -210,11 +210,7 @@ class Loop(PerSession):
     def _finish(self, event: Done) -> None:
         goes_on = self._undisturbed and not event.stopped
         self._undisturbed = False
-        dice = event.metrics.get("estimate/dice")
-        score = "" if dice is None else f", leave-one-out Dice {dice:.3f}"
-        self.said = (
-            f"{'Stopped' if event.stopped else 'Trained'}{score}. {event.run}: {event.summary}"
-        )
+        self.said = f"{'Stopped' if event.stopped else 'Trained'}. {event.run}: {event.summary}"
         if not goes_on:
             return
         session = self.session
