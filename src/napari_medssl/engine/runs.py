@@ -28,7 +28,7 @@ from napari_medssl.learn.networks import ModelSpec, SegmentationModel
 from napari_medssl.learn.predict import predict_maps
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.recording import Outage
-from napari_medssl.learn.scale_choice import choose_scale
+from napari_medssl.learn.scale_choice import choose_scale, patch_at
 from napari_medssl.learn.task import UNREADABLE, nothing_left
 from napari_medssl.learn.training import Task, train
 from napari_medssl.learn.transfer import (
@@ -111,17 +111,19 @@ def _with_scale(
 ) -> tuple[PretrainJob | FinetuneJob, str]:
     """Settle the working scale of a job, and say in a sentence which it is and why."""
     if job.scale is not None:
-        return job, f"Working scale: {job.scale.text()}, as asked for."
-    if source is not None:
+        rule, why = job.scale, f"Working scale: {job.scale.text()}, as asked for."
+    elif source is not None:
         rule = source.spec.scale
         why = f"Working scale: {rule.text()}, that of {job.from_run}."
-        return job.model_copy(update={"scale": rule}), why
-    chosen = choose_scale(project, images=job.images if isinstance(job, FinetuneJob) else None)
-    update: dict[str, Any] = {"scale": chosen.rule}
+    else:
+        images = job.images if isinstance(job, FinetuneJob) else None
+        chosen = choose_scale(project, images=images)
+        rule, why = chosen.rule, f"Working scale: {chosen.rule.text()}. {chosen.why}"
+    update: dict[str, Any] = {"scale": rule}
     if "patch_size" not in job.training.model_fields_set:
-        patch = {"patch_size": chosen.patch}
+        patch = {"patch_size": patch_at(project, rule)}
         update["training"] = job.training.model_copy(update=patch)
-    return job.model_copy(update=update), f"Working scale: {chosen.rule.text()}. {chosen.why}"
+    return job.model_copy(update=update), why
 
 
 def _write(run: Run, job: PretrainJob | FinetuneJob) -> None:

@@ -24,7 +24,7 @@ from napari_medssl.learn.memory import lack_explained
 from napari_medssl.learn.predict import Tiles
 from napari_medssl.learn.pretext import method as pretext_method
 from napari_medssl.learn.recommend import recommend
-from napari_medssl.learn.scale_choice import LARGEST_PATCH, choose_scale, network_view
+from napari_medssl.learn.scale_choice import choose_scale, network_view, patch_at
 from napari_medssl.learn.sources import check_source
 from napari_medssl.project import Project, Run, atomic, read_json, write_json
 from napari_medssl.project.listing import identity_of
@@ -236,7 +236,7 @@ def _seen_at(project: Project, request: Request) -> tuple[ScaleRule, int, str]:
         scale = model_of(find_run(request.run, project)).spec.scale
         why = f"The scale is that of {request.run}."
     if scale is not None:
-        return scale, request.patch_size or LARGEST_PATCH, why
+        return scale, request.patch_size or patch_at(project, scale), why
     chosen = choose_scale(project)
     return chosen.rule, request.patch_size or chosen.patch, chosen.why
 

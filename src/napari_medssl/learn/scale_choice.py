@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ from skimage.morphology import skeletonize
 from napari_medssl.errors import MedsslError
 from napari_medssl.learn.folder_facts import look_at
 from napari_medssl.learn.pretext.base import Layer
-from napari_medssl.project.working_scale import ScaleRule
+from napari_medssl.project.working_scale import ScaledImages, ScaleRule
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
     from napari_medssl.plan import FolderFacts
     from napari_medssl.project import Project
-    from napari_medssl.project.working_scale import ScaledImages
 
-__all__ = ["LARGEST_PATCH", "ScaleChoice", "annotated_thickness", "choose_scale", "network_view"]
+__all__ = [
+    "ScaleChoice",
+    "annotated_thickness",
+    "choose_scale",
+    "network_view",
+    "patch_at",
+]
 
 SIDES = (256, 512, 1024)
 """Network pixels along the longer side that are considered for whole images."""
@@ -87,7 +93,7 @@ def choose_scale(
     for side in SIDES:
         factor = longer / side
         if factor > 1 and (factor <= SHRINK or structure / factor >= STRUCTURE):
-            patch = min(side, LARGEST_PATCH)
+            patch = _patch(side)
             seen = "whole images" if patch == side else "several structures at once"
             return ScaleChoice(
                 ScaleRule(rule="fit", value=side),
@@ -95,7 +101,7 @@ def choose_scale(
                 f"{size} in images of {longer} px, so {side} px for the whole image still show its outline;"
                 f" the network sees {seen}.",
             )
-    patch = min(LARGEST_PATCH, 32 * -(-longer // 32))
+    patch = _patch(longer)
     if longer <= SIDES[0]:
         return ScaleChoice(ScaleRule(), patch, f"Images of {longer} px are seen as they are.")
     return ScaleChoice(
@@ -103,6 +109,17 @@ def choose_scale(
         patch,
         f"The images are {longer} px: the network sees {'whole images' if patch >= longer else 'parts of them'}.",
     )
+
+
+def patch_at(project: Project, rule: ScaleRule) -> int:
+    """Return the side of a patch at a scale, network pixels: whole images up to `LARGEST_PATCH`."""
+    scaled = ScaledImages(project, rule)
+    sides = [max(scaled.shape(name)) for name in project.images[:MOST_IMAGES]]
+    return _patch(statistics.median(sides))
+
+
+def _patch(longer: float) -> int:
+    return min(LARGEST_PATCH, 32 * math.ceil(longer / 32))
 
 
 def annotated_thickness(project: Project, images: Collection[str]) -> float | None:

@@ -8,7 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from napari_medssl.learn.scale_choice import annotated_thickness, choose_scale, network_view
+from napari_medssl.learn.scale_choice import (
+    annotated_thickness,
+    choose_scale,
+    network_view,
+    patch_at,
+)
 from napari_medssl.project import Project
 from napari_medssl.project.working_scale import ScaledImages, ScaleRule
 
@@ -99,3 +104,9 @@ def test_the_picture_shows_what_the_network_sees(tmp_path: Path) -> None:
     assert (ys.min(), ys.max(), xs.min(), xs.max()) == (43, 106, 68, 131)
     grey = (255 * scaled.planes("0.png")[0]).astype(np.uint8)
     np.testing.assert_array_equal(part.data[~framed][:, 0], grey[~framed])
+
+
+def test_a_patch_is_no_larger_than_the_images_at_their_scale(project: Project) -> None:
+    """The images have 64 x 64 pixels."""
+    rules = (ScaleRule(), ScaleRule(value=3), ScaleRule(rule="fit", value=1024))
+    assert [patch_at(project, rule) for rule in rules] == [64, 32, 256]
