@@ -44,7 +44,7 @@ def kill_after(command: list[str], line: str, *, delay: float = 0.0) -> None:
 def test_killed_training_resumes_to_the_same_weights(
     project: Project, tiny_network: dict[str, Any], tiny_training: dict[str, Any]
 ) -> None:
-    training = tiny_training | {"steps": 30, "validate_every": 15, "checkpoint_seconds": 1}
+    training = tiny_training | {"steps": 150, "validate_every": 75, "checkpoint_seconds": 1}
     job = {
         "kind": "pretrain",
         "project": str(project.path),

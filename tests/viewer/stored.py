@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_medssl.widgets.feature_store import FeatureStore
@@ -38,7 +39,7 @@ def drag_over(scatter: Scatter, corners: Sequence[tuple[float, float]]) -> None:
     send(canvas, QEvent.Type.MouseButtonPress, places[0], LEFT, LEFT)
     for place in places[1:]:
         send(canvas, QEvent.Type.MouseMove, place, NONE, LEFT)
-        QApplication.processEvents()
+        QTest.qWait(20)  # pyqtgraph leaves out moves that follow within 10 ms
     send(canvas, QEvent.Type.MouseButtonRelease, places[-1], LEFT, NONE)
 
 
