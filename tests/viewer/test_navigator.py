@@ -95,7 +95,9 @@ def test_the_table_says_what_is_annotated_predicted_and_right(opened, navigator,
     for name in ("a.png", "b.png"):
         write_tiff_labels(project.prediction_path(run, name), prediction, note={})
         session.saved_prediction.emit(run, name)
-    until(lambda: cell(navigator, "b.png", Column.SCORE) == "(0.40)")  # scored first, then looked up
+    until(
+        lambda: cell(navigator, "b.png", Column.SCORE) == "(0.40)"
+    )  # scored first, then looked up
     assert cell(navigator, "a.png", Column.SCORE) == "0.40"  # 2 * 50 / (100 + 150)
     words = Qt.ItemDataRole.ToolTipRole
     assert "learned from this image" in cell(navigator, "b.png", Column.SCORE, words)
