@@ -12,13 +12,11 @@ from napari_medssl.instances.known import known_objects
 from napari_medssl.learn.finetune.distances import known_distance, taught_objects
 from napari_medssl.learn.patches import Cache
 from napari_medssl.learn.predict import Tiles
-from napari_medssl.learn.task import UNREADABLE, Task
+from napari_medssl.learn.task import Task
 from napari_medssl.project.images import UnreadableImageError
 from napari_medssl.project.working_scale import ScaledImages, to_network, to_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from numpy.typing import NDArray
 
     from napari_medssl.learn.finetune.config import FinetuneConfig
@@ -157,13 +155,3 @@ class AnnotationTask(Task):
 
     def _objects(self, name: str) -> NDArray[np.int32]:
         return taught_objects(self.project, name, self._labels[name], self.training_config)
-
-    def _readable(self, names: Iterable[str]) -> Iterator[Annotated]:
-        """Give these images, leaving out those that cannot be read any more."""
-        for name in names:
-            if name in self.lost:
-                continue
-            try:
-                yield self._cache(name)
-            except UNREADABLE as error:
-                self.leave_out(name, error)
